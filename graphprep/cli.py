@@ -1,0 +1,491 @@
+"""The command line. Every command is a function `x_cli`: it parses, calls the plain function `x`, and reports.
+
+Only Typer and the standard library are imported here; a command imports what it needs when it runs, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from graphprep.extract import ExtractSummary
+    from graphprep.vocabulary import Concept, Vocabulary
+
+
+class _Commands(TyperGroup):
+    """Turns what can go wrong outside the program into one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        from graphprep.errors import UserError
+
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except UserError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("Interrupted.", err=True)
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+        return result
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Radiology reports to anatomy-pathology graphs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks can show values, and values can be report text
+)
+vocab_app = typer.Typer(help="The vocabularies of places and findings.", no_args_is_help=True)
+app.add_typer(vocab_app, name="vocab")
+
+
+def main() -> None:
+    """The entry of the console script: 0 done, 1 problems found, 2 a mistake in what was given, 130 interrupted."""
+    app()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"graphprep {version('cascading-graph-alignment')}")
+        raise typer.Exit
+
+
+@app.callback()
+def graphprep_cli(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+GraphsArgument = Annotated[Path, typer.Argument(metavar="GRAPHS", help="A folder that `graphprep extract` wrote.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AnatomyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--anatomy-vocab", metavar="FILE", help="Another vocabulary of places, or an addition to ours (YAML)."
+    ),
+]
+PathologyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--pathology-vocab", metavar="FILE", help="Another vocabulary of findings, or an addition to ours (YAML)."
+    ),
+]
+
+
+class KindName(str, Enum):
+    anatomy = "anatomy"
+    pathology = "pathology"
+
+
+class ShowFormat(str, Enum):
+    text = "text"
+    json = "json"
+
+
+_COLUMNS = "Columns of the input, where their names are not the usual ones"
+_LANGUAGE = "What is extracted"
+_RUN = "How it runs"
+
+
+def _column(flag: str, what: str) -> Any:
+    return typer.Option(flag, metavar="NAME", help=what, rich_help_panel=_COLUMNS)
+
+
+@app.command("extract")
+def extract_cli(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REPORTS...", help="CSV, TSV, JSON Lines or Parquet files, gzipped or not; - is standard input."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="GRAPHS", help="The folder to write.")],
+    extractor: Annotated[
+        str, typer.Option(metavar="NAME", help="What finds the mentions.", rich_help_panel=_LANGUAGE)
+    ] = "rules",
+    sections: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Sections to extract from, with commas between them, or `all`.",
+            rich_help_panel=_LANGUAGE,
+        ),
+    ] = "findings,impression",
+    section_rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Further section headings (YAML).", rich_help_panel=_LANGUAGE),
+    ] = None,
+    context_rules: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Further rules of negation, doubt and time (YAML).", rich_help_panel=_LANGUAGE
+        ),
+    ] = None,
+    anatomy_vocab: AnatomyOption = None,
+    pathology_vocab: PathologyOption = None,
+    text: Annotated[
+        bool, typer.Option("--text/--no-text", help="Keep report text in the output.", rich_help_panel=_LANGUAGE)
+    ] = True,
+    id_column: Annotated[str | None, _column("--id-column", "Id of the report.")] = None,
+    text_column: Annotated[
+        list[str] | None,
+        _column("--text-column", "Text; repeat it where each section has its own column."),
+    ] = None,
+    subject_column: Annotated[str | None, _column("--subject-column", "Id of the subject.")] = None,
+    study_column: Annotated[str | None, _column("--study-column", "Id of the study.")] = None,
+    split_column: Annotated[str | None, _column("--split-column", "train, valid, test …")] = None,
+    image_column: Annotated[str | None, _column("--image-column", "Path of the image.")] = None,
+    view_column: Annotated[str | None, _column("--view-column", "View of the image.")] = None,
+    encoding: Annotated[
+        str, typer.Option(metavar="NAME", help="Encoding of text files.", rich_help_panel=_COLUMNS)
+    ] = "utf-8",
+    max_chars: Annotated[
+        int, typer.Option(min=1, help="Longer reports are rejected.", rich_help_panel=_COLUMNS)
+    ] = 100_000,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ROOT",
+            show_default="that of the input",
+            help="The folder that image paths are relative to.",
+            rich_help_panel=_COLUMNS,
+        ),
+    ] = None,
+    check_images: Annotated[
+        bool,
+        typer.Option(
+            "--check-images", help="Open every image; reject missing and corrupt ones.", rich_help_panel=_COLUMNS
+        ),
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="one per processor, at most 8", help="Worker processes.", rich_help_panel=_RUN
+        ),
+    ] = None,
+    shard_size: Annotated[int, typer.Option(min=1, help="Reports per shard.", rich_help_panel=_RUN)] = 10_000,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read so many reports and no more.", rich_help_panel=_RUN),
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Replace graphs made with other settings or input.", rich_help_panel=_RUN),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first row that cannot be used.", rich_help_panel=_RUN)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress and no summary.", rich_help_panel=_RUN)
+    ] = False,
+) -> None:
+    """Write the graphs of reports. A run that was killed goes on where it stopped when it is repeated."""
+    from graphprep.extract import extract
+    from graphprep.pipeline import PipelineSettings
+    from graphprep.read import ReadOptions
+
+    columns = {
+        "report_id": id_column,
+        "subject_id": subject_column,
+        "study_id": study_column,
+        "split": split_column,
+        "image": image_column,
+        "view": view_column,
+    }
+    summary = extract(
+        inputs,
+        output,
+        settings=PipelineSettings(
+            extractor=extractor,
+            sections=tuple(name.strip() for name in sections.split(",") if name.strip()),
+            section_rules=section_rules,
+            context_rules=context_rules,
+            anatomy_vocab=anatomy_vocab,
+            pathology_vocab=pathology_vocab,
+        ),
+        read=ReadOptions(
+            columns={role: column for role, column in columns.items() if column is not None},
+            text_columns=tuple(text_column or ()),
+            encoding=encoding,
+            max_chars=max_chars,
+        ),
+        images=images,
+        check_images=check_images,
+        text=text,
+        workers=workers,
+        shard_size=shard_size,
+        limit=limit,
+        overwrite=overwrite,
+        strict=strict,
+        progress=not quiet,
+        command=sys.argv,
+    )
+    if not quiet:
+        _print_lines(_summary_lines(summary))
+    if summary.reports == 0 and not summary.already_complete:
+        typer.echo("Warning: no report could be read; the folder holds none.", err=True)
+
+
+def _summary_lines(summary: ExtractSummary) -> Iterable[str]:
+    if summary.already_complete:
+        yield f"{summary.output} is complete already, of the same input and settings: nothing to do. It holds"
+    elif summary.resumed_from is not None:
+        yield f"{summary.output}: {summary.resumed_from} finished shards were kept, the others written. It holds"
+    else:
+        yield f"{summary.output}"
+    rejected = sum(summary.rejected.values())
+    rows = {
+        "reports": summary.reports,
+        "rejected rows": rejected,
+        **{f"  {reason}": count for reason, count in sorted(summary.rejected.items())},
+        "mentions": summary.mentions,
+        "nodes": summary.nodes,
+        "edges": summary.edges,
+        "shards": summary.shards,
+    }
+    width = max(map(len, rows))
+    for name, count in rows.items():
+        yield f"  {name:<{width}}  {count:>11,}"
+    if not summary.already_complete:
+        yield f"  {'seconds':<{width}}  {summary.seconds:>11,.1f}"
+
+
+@app.command("validate")
+def validate_cli(graphs: GraphsArgument) -> None:
+    """Check a folder of graphs against the data contract. Exit code 1 if it does not keep it."""
+    from graphprep.validate import validate
+
+    report = validate(graphs)
+    _print_lines(f"Not checked: {check}" for check in report.skipped)
+    _print_lines(str(problem) for problem in report.problems)
+    if not report.ok:
+        typer.echo(f"{graphs} breaks the data contract: {_number(len(report.problems), 'check')} failed.")
+        raise typer.Exit(1)
+    counts = ", ".join(f"{count:,} {table}" for table, count in report.counts.items())
+    typer.echo(f"{graphs} keeps the data contract: {counts}.")
+
+
+@app.command("stats")
+def stats_cli(
+    graphs: GraphsArgument,
+    json: JsonOption = False,
+    top: Annotated[int, typer.Option(min=1, help="Length of the lists.")] = 20,
+) -> None:
+    """Print what a folder of graphs holds."""
+    from graphprep.stats import format_stats, stats
+
+    found = stats(graphs, max(top, 50))
+    _print_json(found) if json else typer.echo(format_stats(found, **_terminal(), top=top), nl=False)
+
+
+@app.command("show")
+def show_cli(
+    graphs: GraphsArgument,
+    report_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the report.")],
+    format: Annotated[ShowFormat, typer.Option(help="For the eye, or for a program.")] = ShowFormat.text,
+) -> None:
+    """Print one report with its mentions marked, and its graph as a tree."""
+    from graphprep.show import show
+
+    view = show(graphs, report_id)
+    if format is ShowFormat.json:
+        typer.echo(view.json())
+    else:
+        typer.echo(view.text(**_terminal()), nl=False)
+
+
+@vocab_app.command("list")
+def vocab_list_cli(
+    kind: Annotated[KindName | None, typer.Option(help="Only places, or only findings.")] = None,
+    anatomy_vocab: AnatomyOption = None,
+    pathology_vocab: PathologyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List the concepts."""
+    from graphprep.vocabulary import load_vocabularies, to_rows
+
+    vocabularies = [
+        vocabulary
+        for vocabulary in load_vocabularies(anatomy_vocab, pathology_vocab)
+        if kind is None or vocabulary.kind == kind.value
+    ]
+    if json:
+        _print_json([{"kind": vocabulary.kind, **row} for vocabulary in vocabularies for row in to_rows(vocabulary)])
+        return
+    for vocabulary in vocabularies:
+        typer.echo(
+            f"{vocabulary.kind}: {_number(len(vocabulary.concepts), 'concept')}, sha256 {vocabulary.sha256[:12]}"
+        )
+        width = max(map(len, vocabulary.concepts), default=0)
+        _print_lines(f"  {concept.id:<{width}}  {_in_a_line(concept)}" for concept in vocabulary.concepts.values())
+
+
+def _in_a_line(concept: Concept) -> str:
+    facts = [concept.category] if concept.category not in (None, "finding") else []
+    facts += ["sided"] if concept.sided else []
+    facts += [f"a {concept.parent}"] if concept.parent else []
+    facts += [f"part of {concept.part_of}"] if concept.part_of else []
+    facts += [f"at {concept.site}"] if concept.site else []
+    return concept.name + (f" ({', '.join(map(str, facts))})" if facts else "")
+
+
+@vocab_app.command("show")
+def vocab_show_cli(
+    concept: Annotated[str, typer.Argument(metavar="CONCEPT", help="Id, name or synonym of a concept.")],
+    anatomy_vocab: AnatomyOption = None,
+    pathology_vocab: PathologyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Print all that is known of a concept."""
+    from graphprep.errors import UserError
+    from graphprep.vocabulary import load_vocabularies, to_rows
+
+    vocabularies = load_vocabularies(anatomy_vocab, pathology_vocab)
+    found = [(vocabulary, known) for vocabulary in vocabularies for known in _named(vocabulary, concept)]
+    if not found:
+        raise UserError(f"No concept is called {concept!r}. `graphprep vocab list` lists them all.")
+    if json:
+        _print_json([{"kind": vocabulary.kind, **to_rows(vocabulary)[known.index]} for vocabulary, known in found])
+        return
+    for vocabulary, known in found:
+        _print_lines(_concept_lines(vocabulary, known))
+
+
+def _named(vocabulary: Vocabulary, wanted: str) -> list[Concept]:
+    """The concept of this id; else those of this name or synonym."""
+    if wanted in vocabulary.concepts:
+        return [vocabulary.concepts[wanted]]
+    words = wanted.lower()
+    return [
+        concept
+        for concept in vocabulary.concepts.values()
+        if words == concept.name.lower() or words in concept.synonyms
+    ]
+
+
+def _concept_lines(vocabulary: Vocabulary, concept: Concept) -> Iterable[str]:
+    yield f"{concept.id}  ({vocabulary.kind}, from {vocabulary.sources.get(concept.id, 'ours')})"
+    facts = {
+        "name": concept.name,
+        "category": concept.category,
+        "sided": "yes" if concept.sided else None,
+        "kind of": ", ".join(vocabulary.ancestors(concept.id)),
+        "kinds": ", ".join(vocabulary.descendants(concept.id)),
+        "part of": concept.part_of,
+        "site": concept.site,
+        "opposite": ", ".join(concept.opposites),
+        "synonyms": "; ".join(concept.synonyms),
+        "mesh": concept.mesh,
+        "radlex": concept.radlex,
+    }
+    for name, fact in facts.items():
+        if fact:
+            yield f"  {name:<10}{fact}"
+    for composition in concept.compositions:
+        beside = f", with {' + '.join(composition.with_)}" if composition.with_ else ""
+        yield f"  {'when':<10}{' | '.join(composition.words)} at {' | '.join(composition.at)}{beside}"
+    for name, labels in concept.labels.items():
+        yield f"  {'label':<10}{name}: {', '.join(labels)}"
+
+
+@vocab_app.command("check")
+def vocab_check_cli(anatomy_vocab: AnatomyOption = None, pathology_vocab: PathologyOption = None) -> None:
+    """List what is wrong in vocabularies. Exit code 1 if anything is."""
+    from graphprep.vocabulary import check, read_vocabulary
+
+    anatomy, pathology = read_vocabulary("anatomy", anatomy_vocab), read_vocabulary("pathology", pathology_vocab)
+    problems = check(anatomy, pathology)
+    _print_lines(problems)
+    if problems:
+        typer.echo(f"{_number(len(problems), 'problem')}.")
+        raise typer.Exit(1)
+    for vocabulary in (anatomy, pathology):
+        typer.echo(f"{vocabulary.kind}: {_number(len(vocabulary.concepts), 'concept')}, nothing wrong.")
+
+
+@vocab_app.command("diff")
+def vocab_diff_cli(
+    kind: Annotated[KindName, typer.Argument(help="What the files are vocabularies of.")],
+    after: Annotated[Path, typer.Argument(metavar="FILE", help="A vocabulary, or an addition to ours.")],
+    before: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", show_default="our vocabulary", help="What to compare it with."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Print what a vocabulary adds, removes and changes. Exit code 0 either way."""
+    from graphprep.vocabulary import diff, read_vocabulary
+
+    found = diff(read_vocabulary(kind.value, before), read_vocabulary(kind.value, after))
+    if json:
+        _print_json({"added": found.added, "removed": found.removed, "changed": dict(found.changed)})
+        return
+    _print_lines(f"+ {concept}" for concept in found.added)
+    _print_lines(f"- {concept}" for concept in found.removed)
+    for concept, changes in found.changed.items():
+        _print_lines([f"~ {concept}", *(f"    {change}" for change in changes)])
+    if not found:
+        typer.echo("No difference.")
+
+
+@vocab_app.command("suggest")
+def vocab_suggest_cli(
+    graphs: GraphsArgument,
+    top: Annotated[int, typer.Option(min=1, help="How many to print.")] = 50,
+    json: JsonOption = False,
+) -> None:
+    """Rank the words of reports that no concept covers, by the number of their mentions."""
+    from dataclasses import asdict
+
+    from graphprep.show import printable
+    from graphprep.suggest import suggest
+
+    found = suggest(graphs, top)
+    if json:
+        _print_json([asdict(suggestion) for suggestion in found])
+    elif not found:
+        typer.echo("Concepts cover all mentions.")
+    else:
+        _print_lines(f"{each.count:>9,}  {each.label:<11}  {printable(each.text)}" for each in found)
+
+
+def _terminal() -> dict[str, Any]:
+    """How text is to be laid out where it goes."""
+    import shutil
+
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns if terminal else 100
+    return {"width": width, "color": terminal and "NO_COLOR" not in os.environ}
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _print_json(document: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

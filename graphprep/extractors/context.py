@@ -1,0 +1,196 @@
+"""Assertion and temporality of observations, by medSpaCy's ConText with radiology rules (`rules/context.yaml`).
+
+ConText (Harkema et al. 2009) finds cue phrases and their scopes; here a scope is a clause. What several cues together mean
+("no opacity to suggest pneumonia") is settled in `_settle`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from medspacy.context import ConText, ConTextModifier, ConTextRule
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+from spacy.vocab import Vocab
+
+from graphprep.errors import UserError
+from graphprep.records import Assertion, Temporality
+from graphprep.words import TOKEN
+
+CATEGORIES = (
+    "NEGATED_EXISTENCE",
+    "POSSIBLE_EXISTENCE",
+    "RESOLVED",
+    "HISTORICAL",
+    "HYPOTHETICAL",
+    "PSEUDO",
+    "TERMINATE",
+)
+
+# Hedges that say how sure a sign's meaning is; under a negation the meaning is denied with the sign.
+_MEANING_CUES = ("suggest", "concern", "suspicio", "worrisome", "indicat")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the cues around an observation make of it."""
+
+    assertion: Assertion = "present"
+    temporality: Temporality = "current"
+
+
+class _Tokenizer:
+    """RadGraph's tokens as a spaCy tokenizer, so that rule phrases and sentences are cut alike."""
+
+    def __init__(self, vocab: Vocab) -> None:
+        self.vocab = vocab
+
+    def __call__(self, text: str) -> Doc:
+        return Doc(self.vocab, words=TOKEN.findall(text) or [" "])
+
+
+def load_rules(rules_file: Path | None = None) -> list[ConTextRule]:
+    """Return our ConText rules, and a user's: YAML in the form of `rules/context.yaml`, or medSpaCy's own JSON.
+
+    Raises:
+        UserError: the file cannot be read, or an entry is not a rule.
+    """
+    ours = yaml.safe_load(files("graphprep.rules").joinpath("context.yaml").read_text(encoding="utf-8"))
+    rules = _rules_of(ours, "context.yaml")
+    if rules_file is not None:
+        try:
+            text = rules_file.read_text(encoding="utf-8")
+            raw = json.loads(text) if rules_file.suffix == ".json" else yaml.safe_load(text)
+        except (OSError, UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
+            raise UserError(
+                f"{rules_file}: the ConText rules cannot be read ({type(error).__name__}); expected YAML as in graphprep/rules/context.yaml."
+            ) from error
+        rules += _rules_of(raw, str(rules_file))
+    return rules
+
+
+def rules_hash(rules_file: Path | None = None) -> str:
+    """Return the sha256 of everything that the rules are read from: the lexicon, our context rules, a user's."""
+    digest = hashlib.sha256()
+    for name in ("lexicon.yaml", "context.yaml"):
+        digest.update(files("graphprep.rules").joinpath(name).read_bytes())
+    if rules_file is not None:
+        digest.update(rules_file.read_bytes())
+    return digest.hexdigest()
+
+
+def _rules_of(raw: Any, name: str) -> list[ConTextRule]:
+    if isinstance(raw, dict) and isinstance(raw.get("context_rules"), list):
+        rules = []
+        for number, entry in enumerate(raw["context_rules"], 1):
+            try:
+                rules.append(ConTextRule.from_dict(entry))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise UserError(
+                    f"{name}: entry {number} of `context_rules` is no medSpaCy ConTextRule: {error}"
+                ) from error
+        return rules
+    if not isinstance(raw, dict) or not isinstance(raw.get("rules"), list):
+        raise UserError(f"{name}: expected a mapping with a list `rules` (or medSpaCy's `context_rules`).")
+    rules = []
+    for number, entry in enumerate(raw["rules"], 1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("phrases"), list):
+            raise UserError(f"{name}: entry {number} of `rules` needs `category`, `direction` and a list `phrases`.")
+        category, direction = str(entry.get("category", "")).upper(), str(entry.get("direction", "FORWARD")).upper()
+        if category not in CATEGORIES:
+            raise UserError(
+                f"{name}: entry {number} of `rules` has the category {category or 'nothing'}; expected one of {', '.join(CATEGORIES)}."
+            )
+        for phrase in entry["phrases"]:
+            if not isinstance(phrase, str) or not phrase.strip():
+                raise UserError(
+                    f"{name}: entry {number} of `rules` has a phrase that is no text; put it in quotes (no is a truth value in YAML)."
+                )
+            try:
+                rules.append(ConTextRule(" ".join(TOKEN.findall(phrase)), category, direction=direction))
+            except ValueError as error:
+                raise UserError(f"{name}: entry {number} of `rules`: {error}") from error
+    return rules
+
+
+class ContextReader:
+    """Applies ConText to the observations of a sentence."""
+
+    def __init__(self, rules_file: Path | None = None) -> None:
+        self._language = Language()
+        self._language.tokenizer = _Tokenizer(self._language.vocab)
+        self._context = ConText(
+            self._language, rules=None, span_attrs=None, input_span_type="group", span_group_name="observations"
+        )
+        self._context.add(load_rules(rules_file))
+
+    def __call__(
+        self,
+        tokens: Sequence[str],
+        observations: Sequence[tuple[int, int]],
+        clause_starts: Sequence[int],
+        breaks: Sequence[int],
+    ) -> list[Context]:
+        """Return the context of each observation (token spans), scopes ending where clauses begin.
+
+        `breaks` are the tokens of commas, "with" and "and" outside an "or" list: a hedge does not reach beyond them.
+        """
+        if not observations or not tokens:
+            return [Context() for _ in observations]
+        starts: list[bool | int | None] = [False] * len(tokens)
+        starts[0] = True
+        for at in clause_starts:
+            starts[at] = True
+        doc = Doc(self._language.vocab, words=list(tokens), sent_starts=starts)
+        spans = [Span(doc, start, end, label="OBSERVATION") for start, end in observations]
+        doc.spans["observations"] = spans
+        self._context(doc)
+        cues: dict[tuple[int, int], list[ConTextModifier]] = {}
+        for target, cue in doc._.context_graph.edges:
+            cues.setdefault((target.start, target.end), []).append(cue)
+        return [_settle(doc, span, cues.get((span.start, span.end), []), breaks) for span in spans]
+
+
+def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Sequence[int]) -> Context:
+    """Say what several cues around one observation mean together."""
+    categories = {cue.category for cue in cues}
+    temporality: Temporality = "current"
+    if "HYPOTHETICAL" in categories:
+        temporality = "hypothetical"
+    elif "HISTORICAL" in categories:
+        temporality = "historical"
+
+    def stops(cue: ConTextModifier) -> bool:
+        start, end = cue.modifier_span
+        low, high = (end, span.start) if start < span.start else (span.end, start)
+        return any(low <= at < high for at in breaks)
+
+    negated = [cue for cue in cues if cue.category == "NEGATED_EXISTENCE"]
+    hedges = [cue for cue in cues if cue.category == "POSSIBLE_EXISTENCE" and not stops(cue)]
+    if "RESOLVED" in categories and not hedges:
+        return Context("absent", temporality)
+    if not hedges:
+        return Context("absent" if negated else "present", temporality)
+    if not negated:
+        return Context("uncertain", temporality)
+    if any(cue.direction == "BACKWARD" for cue in hedges):
+        return Context("uncertain", temporality)
+    hedge = max(hedges, key=lambda cue: cue.modifier_span[0])
+    denial = max(negated, key=lambda cue: cue.modifier_span[0])
+    words = doc[hedge.modifier_span[0] : hedge.modifier_span[1]].text.lower()
+    between = range(denial.modifier_span[1], hedge.modifier_span[0])
+    new_statement = any(at in between for at in breaks) or any(doc[at].lower_ in {"and", ","} for at in between)
+    if (
+        hedge.modifier_span[0] > denial.modifier_span[1] - 1
+        and new_statement
+        and not any(cue in words for cue in _MEANING_CUES)
+    ):
+        return Context("uncertain", temporality)
+    return Context("absent", temporality)

@@ -1,0 +1,176 @@
+"""Cut a sentence into phrases: runs of mention words, and the words that join one run to the next.
+
+"Patchy opacity in the left lower lobe may represent pneumonia" becomes the phrases [Patchy opacity], [left lower lobe] and
+[pneumonia], joined by *in* (a preposition) and *may represent* (a suggestion).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from graphprep.lexicon import Entry, Lexicon
+from graphprep.words import PLACEHOLDER
+
+# Numbers that count ribs and vertebrae ("5th", "T8", "L1") or list them; they never end a phrase.
+_NUMBER = re.compile(r"\d+(st|nd|rd|th)?|[ctls]\d{1,2}|\d+s?")
+_UNITS = frozenset("cm mm centimeter centimeters millimeter millimeters cms mms".split())
+_WEAK_HEADS = frozenset("finding findings".split())
+_WEAK_HEAD_CUES = frozenset("acute active abnormal significant acutely".split())
+
+
+@dataclass(slots=True)
+class Word:
+    """A mention-to-be: tokens `start` (inclusive) to `end` (exclusive) of the sentence."""
+
+    start: int
+    end: int
+    text: str
+    entry: Entry
+    measurement: bool = False
+
+    @property
+    def is_anatomy(self) -> bool:
+        return self.entry.anatomy > 0
+
+    @property
+    def is_observation(self) -> bool:
+        return self.entry.observation
+
+    @property
+    def is_state(self) -> bool:
+        return self.entry.state and not self.entry.anatomy
+
+    @property
+    def is_modifier(self) -> bool:
+        return self.entry.modifier is not None and not self.entry.anatomy and not self.entry.observation
+
+
+@dataclass(slots=True)
+class Joint:
+    """A connector between phrases: its kind (a key of `connectors` in the lexicon), its words and tokens."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Phrase:
+    """A run of mention words, and the joints between the phrase before it and this one."""
+
+    words: list[Word]
+    joints: list[Joint] = field(default_factory=list)
+
+    @property
+    def start(self) -> int:
+        return self.words[0].start
+
+    @property
+    def end(self) -> int:
+        return self.words[-1].end
+
+    def joined_by(self, *kinds: str) -> bool:
+        return any(joint.kind in kinds for joint in self.joints)
+
+    @property
+    def has_observation(self) -> bool:
+        return any(word.is_observation for word in self.words)
+
+    @property
+    def has_state(self) -> bool:
+        return any(word.is_state for word in self.words)
+
+    @property
+    def has_anatomy(self) -> bool:
+        return any(word.is_anatomy for word in self.words)
+
+    @property
+    def is_anatomy_only(self) -> bool:
+        return all(word.is_anatomy for word in self.words)
+
+    @property
+    def is_modifier_only(self) -> bool:
+        return all(word.is_modifier or word.measurement for word in self.words)
+
+
+class PhraseCutter:
+    """Cuts the tokens of a sentence into phrases with the words of a lexicon."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._lexicon = lexicon
+
+    def __call__(self, tokens: Sequence[str]) -> tuple[list[Phrase], list[Joint]]:
+        """Return the phrases of a sentence and the joints after the last of them."""
+        lower = [token.lower() for token in tokens]
+        phrases: list[Phrase] = []
+        words: list[Word] = []
+        joints: list[Joint] = []
+
+        def close() -> None:
+            nonlocal words, joints
+            if words:
+                phrases.append(Phrase(words, joints))
+                words, joints = [], []
+
+        at = 0
+        while at < len(lower):
+            length = self._measurement(lower, at)
+            if length:
+                words.append(
+                    Word(at, at + length, " ".join(lower[at : at + length]), Entry(modifier=("measurement", "")), True)
+                )
+                at += length
+                continue
+            kind, joint_length = self._lexicon.connector(lower, at)
+            length, entry = self._lexicon.match(lower, at)
+            if kind is not None and (entry is None or joint_length >= length):
+                close()
+                joints.append(Joint(kind, " ".join(lower[at : at + joint_length]), at, at + joint_length))
+                at += joint_length
+                continue
+            text = " ".join(lower[at : at + length])
+            if entry is not None and text in _WEAK_HEADS and any(self._cues_weak_head(word) for word in words):
+                entry = Entry(observation=True)
+            if (
+                entry is not None
+                and entry.filler
+                and not (entry.anatomy or entry.modifier or entry.state or entry.observation)
+            ):
+                pass
+            elif entry is not None:
+                words.append(Word(at, at + length, text, entry))
+            elif _NUMBER.fullmatch(lower[at]):
+                pass
+            elif PLACEHOLDER.fullmatch(lower[at]):
+                # A removed word between a place or a modifier and the finding ("costophrenic ___ blunting") ends nothing.
+                if not words or any(word.is_observation for word in words):
+                    close()
+                    joints.append(Joint("placeholder", text, at, at + 1))
+            else:
+                close()
+                joints.append(Joint("other", text, at, at + length))
+            at += length
+        close()
+        return phrases, joints
+
+    @staticmethod
+    def _cues_weak_head(word: Word) -> bool:
+        return word.is_anatomy or word.text in _WEAK_HEAD_CUES
+
+    @staticmethod
+    def _measurement(lower: Sequence[str], at: int) -> int:
+        """Return the number of tokens of a measurement such as "1 . 5 x 2 cm" that starts here (0: none)."""
+        end, digits = at, False
+        while end < len(lower) and (
+            lower[end].isdigit() or (digits and lower[end] in {".", "x", "-", "by", "to", "×"})
+        ):
+            digits = digits or lower[end].isdigit()
+            end += 1
+        if digits and end < len(lower) and lower[end] in _UNITS:
+            return end + 1 - at
+        if lower[at][0].isdigit() and lower[at].lstrip("0123456789") in _UNITS:
+            return 1
+        return 0

@@ -1,0 +1,149 @@
+"""The lexicon: what part each word of a report may play in a statement.
+
+`rules/lexicon.yaml` lists sides, parts of organs, states, modifiers and fillers; the words of the vocabularies' synonyms
+are anatomy or observations by where they come from. A word may play several parts ("calcified" is a state of the aorta
+and a modifier of a granuloma): the phrase it stands in decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from graphprep.records import Side
+from graphprep.vocabulary import Vocabulary
+from graphprep.words import STOP_WORDS, stem, tokenize
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The parts a word or phrase may play.
+
+    `anatomy` is 0 when it is no anatomy, 1 for a part or shape word (base, size, upper), 2 for an organ or place;
+    `side` the side that it says; `modifier` its (kind, canonical word); `state` whether it can be said of a structure;
+    `observation` whether a vocabulary has it as (part of) a finding; `filler` whether it can be passed over.
+    """
+
+    anatomy: int = 0
+    side: Side | None = None
+    modifier: tuple[str, str] | None = None
+    state: bool = False
+    observation: bool = False
+    filler: bool = False
+
+
+class Lexicon:
+    """Finds the lexicon's phrases in a sentence, longest first."""
+
+    def __init__(self, anatomy: Vocabulary, pathology: Vocabulary) -> None:
+        raw = yaml.safe_load(files("graphprep.rules").joinpath("lexicon.yaml").read_text(encoding="utf-8"))
+        self._phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
+        self._stems: dict[str, Entry] = {}
+        self._connectors: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._convexities: dict[str, Side] = {word: side for side, words in raw["convexities"].items() for word in words}
+        self._add_listed(raw)
+        self._add_vocabularies(anatomy, pathology)
+
+    def _add_listed(self, raw: dict[str, Any]) -> None:
+        parts: dict[tuple[str, ...], dict[str, Any]] = {}
+
+        def note(phrase: str, **what: Any) -> None:
+            parts.setdefault(tuple(tokenize(str(phrase).lower())), {}).update(what)
+
+        for side, phrases in raw["sides"].items():
+            for phrase in phrases:
+                note(phrase, side=side, anatomy=1)
+        for phrase in raw["anatomy_parts"]:
+            note(phrase, anatomy=1)
+        for phrase in raw["states"]:
+            note(phrase, state=True)
+        for kind, words in raw["modifiers"].items():
+            for canonical, phrases in words.items():
+                for phrase in phrases:
+                    note(phrase, modifier=(kind, str(canonical)))
+        for phrase in raw["fillers"]:
+            note(phrase, filler=True)
+        for tokens, what in parts.items():
+            self._phrases.setdefault(tokens[0], []).append((tokens, Entry(**what)))
+        for kind, phrases in (*raw["connectors"].items(), ("technique", raw["technique"])):
+            for phrase in phrases:
+                tokens = tuple(tokenize(str(phrase).lower()))
+                self._connectors.setdefault(tokens[0], []).append((tokens, kind))
+        for table in (self._phrases, self._connectors):
+            for options in table.values():
+                options.sort(key=lambda option: -len(option[0]))
+
+    def _add_vocabularies(self, anatomy: Vocabulary, pathology: Vocabulary) -> None:
+        listed = {
+            tokens[0]: entry for options in self._phrases.values() for tokens, entry in options if len(tokens) == 1
+        }
+
+        def words(phrases: Iterable[str]) -> set[str]:
+            return {
+                stem(word)
+                for phrase in phrases
+                for word in tokenize(phrase)
+                if word not in STOP_WORDS and word[0].isalpha()
+            }
+
+        for abbreviation in anatomy.abbreviations:
+            self._phrases.setdefault(abbreviation, []).append(((abbreviation,), Entry(anatomy=2)))
+        places = words(synonym for concept in anatomy.concepts.values() for synonym in concept.synonyms)
+        for word in places:
+            known = listed.get(word)
+            if known is None or not (known.anatomy or known.modifier or known.filler or known.state):
+                self._stems[word] = Entry(anatomy=2)
+        findings = words(
+            phrase
+            for concept in pathology.concepts.values()
+            for phrase in (
+                *concept.synonyms,
+                *(word for composition in concept.compositions for word in composition.words),
+            )
+        )
+        for word in findings:
+            if word not in self._stems and word not in listed:
+                self._stems[word] = Entry(observation=True)
+
+    def match(self, tokens: Sequence[str], at: int) -> tuple[int, Entry | None]:
+        """Return how many tokens the longest phrase at this place covers, and its entry (None: an unknown word).
+
+        `tokens` are lower case.
+        """
+        for phrase, entry in self._phrases.get(tokens[at], ()):
+            if len(phrase) == 1 or tuple(tokens[at : at + len(phrase)]) == phrase:
+                return len(phrase), entry
+        return 1, self._stems.get(stem(tokens[at]))
+
+    def connector(self, tokens: Sequence[str], at: int) -> tuple[str | None, int]:
+        """Return the kind of the longest connector at this place (None: there is none) and how many tokens it covers."""
+        for phrase, kind in self._connectors.get(tokens[at], ()):
+            if len(phrase) == 1 or tuple(tokens[at : at + len(phrase)]) == phrase:
+                return kind, len(phrase)
+        return None, 1
+
+    def side(self, text: str) -> Side | None:
+        """Return the side that a word or phrase says."""
+        entry = self._exact(text)
+        return entry.side if entry is not None else None
+
+    def convexity(self, text: str) -> Side | None:
+        """Return the side that a word for a curve says: dextroscoliosis is to the right."""
+        return self._convexities.get(text.lower())
+
+    def attribute(self, text: str) -> tuple[str, str] | None:
+        """Return the kind and the canonical word of a modifier, or None."""
+        entry = self._exact(text)
+        return entry.modifier if entry is not None else None
+
+    def _exact(self, text: str) -> Entry | None:
+        tokens = tuple(tokenize(text.lower()))
+        return (
+            next((entry for phrase, entry in self._phrases.get(tokens[0], ()) if phrase == tokens), None)
+            if tokens
+            else None
+        )

@@ -1,0 +1,462 @@
+"""Link mentions to the vocabularies: which concept, on which side, where, with which attributes.
+
+The same linker serves every extractor: it sees only mentions and their relations. It works sentence by sentence, and a
+sentence of the same mentions is linked once.
+
+An observation is linked by the bag of its words, the words that modify it and the words of the place it is located at:
+the vocabulary's synonym with the most words in that bag wins, so "effusion" is a pleural effusion and, located at
+*pericardial*, a pericardial one. A word said of a structure ("enlarged" at the heart) is linked by the vocabulary's compositions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+from graphprep.lexicon import Lexicon
+from graphprep.records import Assertion, Attribute, Document, Label, Mention, RelationType, Side, Temporality
+from graphprep.vocabulary import Vocabulary
+from graphprep.words import content_stems, stem, tokenize
+
+_CACHE_SIZE = 32_768
+
+_JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
+
+
+class Item(NamedTuple):
+    """What the linker needs to know of a mention; `relations` are (type, index in the sentence)."""
+
+    text: str
+    label: Label
+    assertion: Assertion
+    temporality: Temporality
+    measurement: bool
+    relations: tuple[tuple[RelationType, int], ...]
+    after_join: bool  # whether a comma, "and" or "or" stands between this mention and the one before
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An anatomy that a sentence names: its concept (None: a side alone), its side, and the mentions that say so, head first."""
+
+    concept: str | None
+    side: Side | None
+    mentions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A pathology that a sentence names. `mentions` are those that say it, head first."""
+
+    concept: str
+    side: Side | None
+    assertion: Assertion
+    places: tuple[Place, ...]
+    attributes: tuple[Attribute, ...]
+    mentions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedSentence:
+    """What a sentence says, in the words of the vocabularies; indices are of its mentions.
+
+    `concepts` gives the concept of each mention (None: no concept, or a modifier); `suggestions` are pairs of heads.
+    """
+
+    concepts: tuple[str | None, ...]
+    places: tuple[Place, ...]
+    findings: tuple[Finding, ...]
+    suggestions: tuple[tuple[int, int], ...]
+
+
+class Linker:
+    """Links the mentions of documents to two vocabularies."""
+
+    def __init__(self, anatomy: Vocabulary, pathology: Vocabulary, lexicon: Lexicon) -> None:
+        self._anatomy, self._pathology, self._lexicon = anatomy, pathology, lexicon
+        self._place_index = _Index((concept.id, concept.synonyms) for concept in anatomy.concepts.values())
+        self._finding_index = _Index((concept.id, concept.synonyms) for concept in pathology.concepts.values())
+        # stem → (concept, words said, words beside them, anatomies they are said of)
+        self._compositions: dict[str, list[tuple[str, frozenset[str], frozenset[str], frozenset[str]]]] = {}
+        for concept in pathology.concepts.values():
+            for composition in concept.compositions:
+                below = frozenset(place for at in composition.at for place in (at, *anatomy.descendants(at)))
+                beside = frozenset(part for word in composition.with_ for part in content_stems(word))
+                for word in composition.words:
+                    said = content_stems(word)
+                    for part in said:
+                        self._compositions.setdefault(part, []).append((concept.id, said, beside, below))
+        self._wholes = {
+            concept: {*anatomy.ancestors(concept), *anatomy.wholes(concept)} for concept in anatomy.concepts
+        }
+        self._place_words = {
+            concept.id: frozenset(stem(synonym) for synonym in concept.synonyms if len(tokenize(synonym)) == 1)
+            for concept in anatomy.concepts.values()
+        }
+        self._link_sentence = lru_cache(maxsize=_CACHE_SIZE)(self._link_items)
+
+    def __call__(self, document: Document, mentions: Sequence[Mention]) -> list[tuple[list[Mention], LinkedSentence]]:
+        """Return, sentence by sentence, the mentions and what they say; sets `Mention.concept`."""
+        linked = []
+        for group in _by_sentence(mentions):
+            sentence = self._link_sentence(_items(document.report.text, group))
+            for mention, concept in zip(group, sentence.concepts, strict=True):
+                mention.concept = concept
+            linked.append((group, sentence))
+        return linked
+
+    # -- one sentence ----------------------------------------------------------------------------------------------
+
+    def _link_items(self, items: tuple[Item, ...]) -> LinkedSentence:
+        modifiers = _modifiers(items)
+        concepts: list[str | None] = [None] * len(items)
+        places_of: dict[int, tuple[Place, ...]] = {}
+        for index, item in enumerate(items):
+            if item.label == "anatomy":
+                places_of[index] = self._link_place(items, index, modifiers)
+                head = not any(
+                    type_ == "modify" and items[target].label == "anatomy" for type_, target in item.relations
+                )
+                concepts[index] = (
+                    next((place.concept for place in places_of[index] if place.concept is not None), None)
+                    if head
+                    else None
+                )
+        all_places = [
+            place
+            for index, places in places_of.items()
+            if not any(
+                type_ == "modify" and items[target].label == "anatomy" for type_, target in items[index].relations
+            )
+            for place in places
+            if place.concept is not None
+        ]
+        findings: list[Finding] = []
+        for index, item in enumerate(items):
+            if item.label != "observation" or any(
+                type_ == "modify" and items[target].label == "observation" for type_, target in item.relations
+            ):
+                continue
+            found = self._link_finding(items, index, modifiers, places_of)
+            if found:
+                concepts[index] = found[0].concept
+            if item.temporality == "current":
+                findings += found
+        suggestions = tuple(
+            (source, target)
+            for source, item in enumerate(items)
+            for type_, target in item.relations
+            if type_ == "suggestive_of"
+        )
+        findings = _place_suggested(findings, suggestions)
+        return LinkedSentence(tuple(concepts), tuple(all_places), tuple(findings), suggestions)
+
+    # -- anatomy ---------------------------------------------------------------------------------------------------
+
+    def _link_place(self, items: Sequence[Item], head: int, modifiers: dict[int, list[int]]) -> tuple[Place, ...]:
+        """Return the places that an anatomy mention and its modifiers name: "left lower and right upper lobe" are two."""
+        own = sorted([head, *(index for index in _closure(head, modifiers) if items[index].label == "anatomy")])
+        groups: list[list[int]] = []
+        for position, index in enumerate(own):
+            joined = items[index].after_join and position > 0
+            if not groups or (joined and index != head) or (joined and index == head and groups[-1]):
+                groups.append([])
+            groups[-1].append(index)
+        sided_or_level = [group for group in groups if head not in group]
+        if len(groups) == 1 or not sided_or_level:
+            groups = [own]
+        places: list[Place] = []
+        last_side: Side | None = None
+        for group in groups:
+            members = group if head in group else [*group, head]
+            side = self._side(items, group) or (last_side if head in group or len(groups) > 1 else None)
+            last_side = self._side(items, group) or last_side
+            words: set[str] = set()
+            for index in members:
+                words |= content_stems(items[index].text)
+            mentioned = (head, *(index for index in members if index != head))
+            found, abbreviated = self._place_concepts(items, members, head, words)
+            places += [Place(concept, side or abbreviated, mentioned) for concept in found]
+        merged: dict[str | None, Place] = {}
+        for place in places:
+            known = merged.get(place.concept)
+            if known is not None and {known.side, place.side} == {"left", "right"}:
+                merged[place.concept] = Place(
+                    place.concept, "bilateral", tuple(dict.fromkeys(known.mentions + place.mentions))
+                )
+            elif known is not None and (known.side == place.side or None in (known.side, place.side)):
+                merged[place.concept] = Place(
+                    place.concept, known.side or place.side, tuple(dict.fromkeys(known.mentions + place.mentions))
+                )
+            else:
+                merged[place.concept] = place
+        return tuple(merged.values())
+
+    def _side(self, items: Sequence[Item], group: Iterable[int]) -> Side | None:
+        sides = {side for side in (self._lexicon.side(items[index].text) for index in group) if side is not None}
+        if not sides:
+            return None
+        return sides.pop() if len(sides) == 1 else "bilateral"
+
+    def _place_concepts(
+        self, items: Sequence[Item], members: Sequence[int], head: int, words: set[str]
+    ) -> tuple[list[str | None], Side | None]:
+        """Return the concept that the words name, and a second one that the rest of them names ("bibasilar airspace")."""
+        for index in members:
+            abbreviation = self._anatomy.abbreviations.get(items[index].text.lower())
+            if abbreviation is not None:
+                return [abbreviation.concept], abbreviation.side
+        match = self._place_index.best_match(content_stems(items[head].text), words) or self._place_index.best_match(
+            words, words
+        )
+        if match is None:
+            return [None], None
+        concept, rest = match[0], words - match[2]
+        second = self._place_index.best(rest, rest)
+        if second is None or second == concept or second in self._wholes[concept]:
+            return [concept], None
+        return ([second] if concept in self._wholes[second] else [concept, second]), None
+
+    # -- findings --------------------------------------------------------------------------------------------------
+
+    def _link_finding(
+        self, items: Sequence[Item], head: int, modifiers: dict[int, list[int]], places_of: dict[int, tuple[Place, ...]]
+    ) -> list[Finding]:
+        chain = [index for index in _closure(head, modifiers) if items[index].label == "observation"]
+        located = [
+            target for index in (head, *chain) for type_, target in items[index].relations if type_ == "located_at"
+        ]
+        places = [place for target in dict.fromkeys(located) for place in places_of.get(target, ())]
+        bare_sides = {place.side for place in places if place.concept is None and place.side is not None}
+        bare_side: Side | None = None
+        if bare_sides:
+            bare_side = bare_sides.pop() if len(bare_sides) == 1 else "bilateral"
+        own_side = next(
+            (side for index in (head, *chain) if (side := self._lexicon.convexity(items[index].text)) is not None), None
+        )
+        bare_side = bare_side or own_side
+        side_mentions = [index for place in places if place.concept is None for index in place.mentions]
+        named = [place for place in places if place.concept is not None]
+        own_words = set(content_stems(items[head].text))
+        modifier_words: set[str] = set()
+        for index in chain:
+            modifier_words |= content_stems(items[index].text)
+
+        by_concept: dict[str, list[Place]] = {}
+        used: dict[str, set[int]] = {}
+        targets: Sequence[Place | None] = named or [None]
+        for place in targets:
+            place_words = self._words_of(items, place)
+            if place is not None and place.mentions[0] > head:
+                # What stands before the head names it too: "airspace opacity in the middle lobe".
+                place_words = place_words.union(
+                    *(self._words_of(items, other) for other in named if other.mentions[0] < head)
+                )
+            linked = self._finding_concept(own_words, modifier_words, place_words, place)
+            if linked is None:
+                continue
+            concept, uses_place = linked
+            by_concept.setdefault(concept, [])
+            if place is not None:
+                by_concept[concept].append(place)
+                if uses_place:
+                    used.setdefault(concept, set()).update(place.mentions)
+        attributes = self._attributes(items, head, chain)
+        findings: list[Finding] = []
+        for concept, at in by_concept.items():
+            said = (head, *sorted(chain), *sorted(used.get(concept, set())), *side_mentions)
+            for side, where in _by_side(at, bare_side):
+                findings.append(
+                    Finding(
+                        concept,
+                        side,
+                        self._assertion(items, head, chain),
+                        where,
+                        attributes,
+                        tuple(dict.fromkeys(said)),
+                    )
+                )
+        return findings
+
+    def _words_of(self, items: Sequence[Item], place: Place | None) -> frozenset[str]:
+        if place is None or place.concept is None:
+            return frozenset()
+        words: set[str] = set(self._place_words[place.concept])
+        for parent in self._anatomy.ancestors(place.concept):
+            words |= self._place_words[parent]
+        for index in place.mentions:
+            words |= content_stems(items[index].text)
+        return frozenset(words)
+
+    def _finding_concept(
+        self, own: set[str], modifiers: set[str], place_words: frozenset[str], place: Place | None
+    ) -> tuple[str, bool] | None:
+        """Return the concept and whether the place's words were needed for it."""
+        bag = own | modifiers | place_words
+        for heads in (own, modifiers):
+            found = self._finding_index.best_match(heads, bag)
+            composed = self._composed(heads, bag, place)
+            if composed is not None and (found is None or composed[1] > found[1]):
+                return composed[0], True
+            if found is not None:
+                return found[0], not found[2] <= (own | modifiers)
+        return None
+
+    def _composed(self, heads: set[str], bag: set[str], place: Place | None) -> tuple[str, int] | None:
+        best: tuple[str, int] | None = None
+        if place is None or place.concept is None:
+            return None
+        for word in sorted(heads):
+            for concept, said, beside, below in self._compositions.get(word, ()):
+                if place.concept in below and said <= bag and beside <= bag:
+                    score = 1 + len(said) + len(beside)
+                    if best is None or score > best[1]:
+                        best = (concept, score)
+        return best
+
+    def _attributes(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> tuple[Attribute, ...]:
+        found: set[Attribute] = set()
+        for index in chain:
+            item = items[index]
+            if not any(
+                type_ == "modify" and (target == head or self._lexicon.attribute(items[target].text) is None)
+                for type_, target in item.relations
+            ):
+                continue  # "minimally displaced": not a minimal fracture
+            if item.measurement:
+                found.add(Attribute("measurement", " ".join(tokenize(item.text.lower())).replace(" . ", ".")))
+                continue
+            attribute = self._lexicon.attribute(item.text)
+            if attribute is None:
+                continue
+            denied = item.assertion == "absent" and items[head].assertion != "absent"
+            if not denied or attribute[1] in {"resolved", "removed", "unchanged"}:
+                found.add(Attribute(*attribute))
+        return tuple(sorted(found))
+
+    def _assertion(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> Assertion:
+        """The assertion of the head; what has resolved or was removed is absent."""
+        gone = any(
+            self._lexicon.attribute(items[index].text) in {("change", "resolved"), ("change", "removed")}
+            for index in chain
+        )
+        return "absent" if gone and items[head].assertion == "present" else items[head].assertion
+
+
+class _Index:
+    """Finds the synonym with the most words in a bag, one of them a given head word."""
+
+    def __init__(self, entries: Iterable[tuple[str, Sequence[str]]]) -> None:
+        self._by_word: dict[str, list[tuple[int, int, frozenset[str], str]]] = {}
+        order = 0
+        for concept, synonyms in entries:
+            for synonym in synonyms:
+                words = content_stems(synonym)
+                for word in words:
+                    self._by_word.setdefault(word, []).append((-len(words), order, words, concept))
+                order += 1
+        for candidates in self._by_word.values():
+            candidates.sort(key=lambda candidate: candidate[:2])
+
+    def best_match(
+        self, heads: Iterable[str], bag: set[str] | frozenset[str]
+    ) -> tuple[str, int, frozenset[str]] | None:
+        best: tuple[int, int, frozenset[str], str] | None = None
+        for head in heads:
+            for candidate in self._by_word.get(head, ()):
+                if candidate[2] <= bag:
+                    if best is None or candidate[:2] < best[:2]:
+                        best = candidate
+                    break
+        return None if best is None else (best[3], -best[0], best[2])
+
+    def best(self, heads: Iterable[str], bag: set[str]) -> str | None:
+        found = self.best_match(heads, bag)
+        return None if found is None else found[0]
+
+
+def _place_suggested(findings: Sequence[Finding], suggestions: Iterable[tuple[int, int]]) -> list[Finding]:
+    """Put what a sign suggests where the sign is, unless it has a place of its own ("left basilar opacity, likely atelectasis")."""
+    signs_of: dict[int, list[int]] = {}
+    for sign, meaning in suggestions:
+        signs_of.setdefault(meaning, []).append(sign)
+    placed: list[Finding] = []
+    for finding in findings:
+        head = finding.mentions[0]
+        signs = [sign for sign in findings if sign.mentions[0] in signs_of.get(head, ()) and (sign.places or sign.side)]
+        if finding.places or finding.side or not signs:
+            placed.append(finding)
+            continue
+        placed += [replace(finding, side=sign.side, places=sign.places) for sign in signs]
+    return placed
+
+
+def _by_sentence(mentions: Sequence[Mention]) -> Iterable[list[Mention]]:
+    group: list[Mention] = []
+    for mention in mentions:
+        if group and mention.sentence != group[0].sentence:
+            yield group
+            group = []
+        group.append(mention)
+    if group:
+        yield group
+
+
+def _items(text: str, group: Sequence[Mention]) -> tuple[Item, ...]:
+    first, last = group[0].mention_id, group[-1].mention_id
+    items = []
+    for position, mention in enumerate(group):
+        gap = text[group[position - 1].end : mention.start].lower() if position else ""
+        items.append(
+            Item(
+                mention.text.lower(),
+                mention.label,
+                mention.assertion,
+                mention.temporality,
+                mention.measurement,
+                tuple(
+                    (relation.type, relation.target - first)
+                    for relation in mention.relations
+                    if first <= relation.target <= last
+                ),
+                not _JOINING.isdisjoint(tokenize(gap)),
+            )
+        )
+    return tuple(items)
+
+
+def _modifiers(items: Sequence[Item]) -> dict[int, list[int]]:
+    """Map each mention to those that modify it."""
+    out: dict[int, list[int]] = {}
+    for source, item in enumerate(items):
+        for type_, target in item.relations:
+            if type_ == "modify":
+                out.setdefault(target, []).append(source)
+    return out
+
+
+def _closure(head: int, modifiers: dict[int, list[int]]) -> list[int]:
+    """Return what modifies a mention, directly or through another modifier."""
+    found: list[int] = []
+    open_ = list(modifiers.get(head, ()))
+    while open_:
+        index = open_.pop(0)
+        if index != head and index not in found:
+            found.append(index)
+            open_ += modifiers.get(index, ())
+    return found
+
+
+def _by_side(places: Sequence[Place], bare_side: Side | None) -> list[tuple[Side | None, tuple[Place, ...]]]:
+    """Split the places of a finding by side; places without side go with the only side, or with every side."""
+    sides: list[Side] = []
+    for place in places:
+        if place.side is not None and place.side not in sides:
+            sides.append(place.side)
+    if "bilateral" in sides or bare_side == "bilateral":
+        return [("bilateral", tuple(places))]
+    if not sides:
+        return [(bare_side, tuple(places))]
+    return [(side, tuple(place for place in places if place.side in (side, None))) for side in sides]

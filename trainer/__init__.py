@@ -1,0 +1,1 @@
+"""Graphs and images to an image encoder, by cascading graph alignment."""
