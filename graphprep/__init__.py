@@ -99,8 +99,8 @@ def extract_texts(texts: Sequence[str], **settings: Any) -> list[ReportGraph]:
     """The graphs of some report texts, in their order; report ids are "0", "1", …
 
     `settings` are the fields of `graphprep.pipeline.PipelineSettings`. Offsets are those of `graph.report.text`: the
-    text after the normalisation of `graphprep.read.normalise_text`. The pipeline is built anew by every call (about two
-    seconds), so give all texts at once.
+    text after the normalisation of `graphprep.read.normalise_text`. The pipeline is built anew by every call (about half
+    a second, two with the imports of the first call), so give all texts at once.
     """
     if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
         raise TypeError("texts must be a sequence of strings, one a report")

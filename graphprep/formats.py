@@ -130,16 +130,23 @@ _MAX_CONTENT = 2_000
 def _unusable(values: Sequence[object], encoding: str) -> tuple[str, str] | None:
     """Reason and detail if a value holds what text cannot: marked bytes, a lone surrogate, NUL."""
     for value in values:
-        if isinstance(value, str):
-            if "\0" in value:
-                return "nul_bytes", "The row holds a NUL byte."
-            if not value.isascii():
-                try:
-                    value.encode()
-                except UnicodeEncodeError:
-                    detail = f"The row holds bytes or escapes that are not {encoding} text; --encoding names another encoding."
-                    return "undecodable_bytes", detail
+        if not isinstance(value, str):
+            continue
+        if "\0" in value or _NUL in value:
+            return "nul_bytes", "The row holds a NUL byte."
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                detail = (
+                    f"The row holds bytes or escapes that are not {encoding} text; --encoding names another encoding."
+                )
+                return "undecodable_bytes", detail
     return None
+
+
+_NUL = "\udcfe"
+"""What stands for NUL on its way through the csv module, which refuses it in Python 3.10 and passes it later."""
 
 
 # CSV and TSV --------------------------------------------------------------------------------------------------------
@@ -280,12 +287,11 @@ class _Records:
                 raise _BrokenRecord(_OVERLONG)
             if not text.isascii() or "\0" in text:
                 self._suspect = True
+                text = text.replace("\0", _NUL)
             yield text
 
     def _reason(self, error: Exception) -> tuple[str, str]:
         if isinstance(error, csv.Error):
-            if "NUL" in str(error):  # Python 3.10; later ones let it pass
-                return "nul_bytes", "The row holds a NUL byte."
             if "unexpected end" in str(error):
                 return "malformed_row", "A quotation mark is opened and never closed."
             return "malformed_row", "A quotation mark within a quoted field is not doubled, or one is never closed."
@@ -324,10 +330,7 @@ class _Records:
         look = self._look()
         if look is None:
             return True
-        try:
-            cells = next(csv.reader([text], delimiter=self._delimiter), [])
-        except csv.Error:  # NUL, on Python 3.10: a row of its own
-            return True
+        cells = next(csv.reader([text.replace("\0", _NUL)], delimiter=self._delimiter), [])
         return len(cells) > 1 and look.fullmatch(cells[0].strip()) is not None
 
     def _look(self) -> re.Pattern[str] | None:

@@ -59,6 +59,10 @@ class Lexicon:
                 note(phrase, side=side, anatomy=1)
         for phrase in raw["anatomy_parts"]:
             note(phrase, anatomy=1)
+        for phrase in raw["place_phrases"]:
+            note(phrase, anatomy=2)
+        for phrase in raw["observation_words"]:
+            note(phrase, observation=True)
         for phrase in raw["states"]:
             note(phrase, state=True)
         for kind, words in raw["modifiers"].items():

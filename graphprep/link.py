@@ -91,6 +91,10 @@ class Linker:
         self._wholes = {
             concept: {*anatomy.ancestors(concept), *anatomy.wholes(concept)} for concept in anatomy.concepts
         }
+        self._named_sides = {
+            concept.id: {word for synonym in concept.synonyms for word in content_stems(synonym)} & {"left", "right"}
+            for concept in anatomy.concepts.values()
+        }
         self._place_words = {
             concept.id: frozenset(stem(synonym) for synonym in concept.synonyms if len(tokenize(synonym)) == 1)
             for concept in anatomy.concepts.values()
@@ -178,7 +182,7 @@ class Linker:
                 words |= content_stems(items[index].text)
             mentioned = (head, *(index for index in members if index != head))
             found, abbreviated = self._place_concepts(items, members, head, words)
-            places += [Place(concept, side or abbreviated, mentioned) for concept in found]
+            places += [Place(concept, self._own_side(concept, side or abbreviated), mentioned) for concept in found]
         merged: dict[str | None, Place] = {}
         for place in places:
             known = merged.get(place.concept)
@@ -199,6 +203,10 @@ class Linker:
         if not sides:
             return None
         return sides.pop() if len(sides) == 1 else "bilateral"
+
+    def _own_side(self, concept: str | None, side: Side | None) -> Side | None:
+        """A side that is part of a name is no side: the right atrium is not on the right."""
+        return None if concept is not None and side is not None and side in self._named_sides[concept] else side
 
     def _place_concepts(
         self, items: Sequence[Item], members: Sequence[int], head: int, words: set[str]
@@ -283,12 +291,12 @@ class Linker:
     def _words_of(self, items: Sequence[Item], place: Place | None) -> frozenset[str]:
         if place is None or place.concept is None:
             return frozenset()
-        words: set[str] = set(self._place_words[place.concept])
-        for parent in self._anatomy.ancestors(place.concept):
-            words |= self._place_words[parent]
-        for index in place.mentions:
-            words |= content_stems(items[index].text)
-        return frozenset(words)
+        return self._place_words[place.concept].union(*(content_stems(items[index].text) for index in place.mentions))
+
+    def _words_above(self, place: Place | None) -> frozenset[str]:
+        if place is None or place.concept is None:
+            return frozenset()
+        return frozenset[str]().union(*(self._place_words[above] for above in self._anatomy.ancestors(place.concept)))
 
     def _finding_concept(
         self, own: set[str], modifiers: set[str], place_words: frozenset[str], place: Place | None
@@ -297,6 +305,9 @@ class Linker:
         bag = own | modifiers | place_words
         for heads in (own, modifiers):
             found = self._finding_index.best_match(heads, bag)
+            wider = self._finding_index.best_match(heads, bag | self._words_above(place))
+            if wider is not None and (found is None or wider[1] > found[1]):
+                found = wider
             composed = self._composed(heads, bag, place)
             if composed is not None and (found is None or composed[1] > found[1]):
                 return composed[0], True

@@ -502,17 +502,18 @@ def _relations(found: Mapping[str, Any]) -> RenderableType:
 def _attributes(found: Mapping[str, Any], width: int) -> Table:
     table = _table("", "total", "most frequent")
     table.columns[2].justify = "left"
-    table.columns[2].overflow = "ellipsis"
-    table.columns[2].no_wrap = True
+    room = max(width - 45, 20)  # what the other columns leave
     for kind, row in found["attributes"].items():
-        words = ", ".join(f"{entry['text']} {entry['count']:,}" for entry in row["words"][:12])
-        table.add_row(Text(printable(kind)), f"{row['count']:,}", Text(printable(words)[:width]))
+        words = printable(", ".join(f"{entry['text']} {entry['count']:,}" for entry in row["words"][:20]))
+        if len(words) > room:
+            words = words[: room - 1] + "…"
+        table.add_row(Text(printable(kind)), f"{row['count']:,}", Text(words))
     return table
 
 
 def _linking(found: Mapping[str, Any], top: int) -> RenderableType:
     table = _table("unlinked observation", "count", "unlinked anatomy", "count")
-    table.columns[2].justify = "left"
+    table.columns[2].justify, table.columns[2].no_wrap = "left", False
     linking = found["linking"]
     columns = [linking[label]["unlinked"] or [] for label in ("observation", "anatomy")]
     for i in range(min(top, max(map(len, columns)))):
@@ -553,7 +554,9 @@ def _table(*headers: str) -> Table:
     """A plain table: first column left, the others right."""
     table = Table(box=_HEAD_RULE, pad_edge=True, show_edge=False, header_style="dim")
     for i, header in enumerate(headers):
-        table.add_column(header, justify="right" if i else "left", overflow="fold", min_width=0 if i else 20)
+        table.add_column(
+            header, justify="right" if i else "left", no_wrap=i > 0, overflow="fold", min_width=20 * (i == 0)
+        )
     return table
 
 

@@ -108,6 +108,11 @@ def _rules_of(raw: Any, name: str) -> list[ConTextRule]:
             raise UserError(
                 f"{name}: entry {number} of `rules` has the category {category or 'nothing'}; expected one of {', '.join(CATEGORIES)}."
             )
+        for pattern in entry.get("patterns", ()):
+            try:
+                rules.append(ConTextRule(f"pattern {len(rules)}", category, pattern=pattern, direction=direction))
+            except (ValueError, TypeError) as error:
+                raise UserError(f"{name}: entry {number} of `rules` has a pattern that spaCy does not take: {error}") from error
         for phrase in entry["phrases"]:
             if not isinstance(phrase, str) or not phrase.strip():
                 raise UserError(

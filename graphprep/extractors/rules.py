@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 
 from graphprep.extractors.context import Context, ContextReader, rules_hash
@@ -17,7 +18,7 @@ from graphprep.extractors.statements import Statements, read_statements
 from graphprep.lexicon import Lexicon
 from graphprep.records import Assertion, Document, Label, Mention, Relation, RelationType, Temporality
 from graphprep.vocabulary import Vocabulary
-from graphprep.words import TOKEN, stem, tokenize
+from graphprep.words import TOKEN, content_stems, stem, tokenize
 
 # Distinct sentences that a process remembers; about 2 KB each.
 _CACHE_SIZE = 32_768
@@ -60,9 +61,16 @@ class SentenceReader:
             if len(tokenize(synonym)) == 1
         )
 
+        self._compounds = frozenset(
+            frozenset(pair)
+            for concept in pathology.concepts.values()
+            for synonym in concept.synonyms
+            for pair in combinations(sorted(content_stems(synonym)), 2)
+        )
+
     def __call__(self, tokens: Sequence[str]) -> SentenceReading:
         phrases, tail = self._cut(tokens)
-        statements = read_statements(tokens, phrases, tail, self._standalone)
+        statements = read_statements(tokens, phrases, tail, self._standalone, self._compounds)
         words = statements.words
         joints = [joint for phrase in phrases for joint in phrase.joints] + tail
         contexts = self._contexts(tokens, statements, phrases, joints)

@@ -92,14 +92,14 @@ class Statements:
 
 
 def read_statements(
-    tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], standalone: Collection[str]
+    tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], standalone: Collection[str], compounds: Collection[frozenset[str]]
 ) -> Statements:
     """Return the statements of a sentence.
 
     `standalone` holds the stems of words that name a finding by themselves: two of them side by side are two findings
     ("atelectasis effusion"), otherwise the first modifies the second ("compression fracture").
     """
-    reader = _Reader(tokens, _drop_technique(phrases, tail), tail, standalone)
+    reader = _Reader(tokens, _drop_technique(phrases, tail), tail, standalone, compounds)
     return reader.read()
 
 
@@ -131,12 +131,13 @@ def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
 
 class _Reader:
     def __init__(
-        self, tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], standalone: Collection[str]
+        self, tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], standalone: Collection[str], compounds: Collection[frozenset[str]]
     ) -> None:
         self.tokens = [token.lower() for token in tokens]
         self.phrases = phrases
         self.tail = tail
         self.standalone = standalone
+        self.compounds = compounds
         self.out = Statements()
         self.located: dict[int, list[Word]] = {}  # start token of a head → its places
 
@@ -203,7 +204,12 @@ class _Reader:
             first = phrase.words[0]
             if first.is_state and first.text in _PLAIN_STATES and phrase.has_anatomy:
                 return start
-            if phrase.has_observation and separator is not None and self._canonical(first) in _POSITIVE_STARTS:
+            if (
+                phrase.has_observation
+                and separator is not None
+                and self._canonical(first) in _POSITIVE_STARTS
+                and not self.phrases[clause[-1]].is_modifier_only
+            ):
                 return start
             if (
                 phrase.has_observation
@@ -279,6 +285,7 @@ class _Reader:
                 and stem(noun.text) in self.standalone
                 and stem(nouns[position + 1].text) in self.standalone
                 and stem(nouns[position + 1].text) not in _GENERAL
+                and frozenset((stem(noun.text), stem(nouns[position + 1].text))) not in self.compounds
             )
             if last or separate:
                 heads.append(noun)
@@ -403,9 +410,12 @@ class _Reader:
                     and (phrase.joined_by("preposition") or group_is_state)
                 ):
                     self._link("modify", head, topics[-1])
-                elif phrase.joined_by("preposition") and group:
+                elif group and (phrase.joined_by("preposition") or all(word.entry.side is not None for word in phrase.words)):
                     self._locate(group, head)
                     located_by_preposition = True
+                elif group_is_state and listed and not (following is not None and following.joined_by("copula", "colon")):
+                    for state in group:  # "normal heart, lungs and mediastinum"
+                        self._link("located_at", state, head)
                 elif phrase.joined_by("preposition") and topics and not group:
                     # "the base of the left lung": one place
                     self._link("modify", topics[-1], head)

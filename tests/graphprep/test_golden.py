@@ -155,9 +155,7 @@ def _difference(title: str, expected: Iterable[object], found: Iterable[object])
 def test_graph_is_the_one_a_radiologist_would_draw(pipeline: Pipeline, case: Case) -> None:
     [graph] = pipeline.run([Report("golden", case.text, f"{case.file}.yaml", case.number)])
     found = _like(_found(graph), case.findings)
-    places = tuple(
-        sorted(_name(node) for node in graph.nodes if node.kind == "anatomy" and node.origin == "stated")
-    )
+    places = tuple(sorted(_name(node) for node in graph.nodes if node.kind == "anatomy" and node.origin == "stated"))
     lines = []
     if found != case.findings:
         lines += _difference("findings (- expected, + found)", case.findings, found)

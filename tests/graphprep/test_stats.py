@@ -350,6 +350,23 @@ def test_text_fits(found: dict[str, Any], width: int) -> None:
         assert re.search(f"^{row}$", text, re.MULTILINE), row
 
 
+@pytest.mark.parametrize("width", [80, 100])
+def test_long_names_and_word_lists_leave_the_numbers_whole(tmp_path: Path, width: int) -> None:
+    graph = plain_report("a", "x", 1)
+    long = "an uncommonly long name " * 5
+    graph.mentions = [
+        replace(mention(graph.report, k, "x", label), text=long) for k, label in enumerate(["observation", "anatomy"])
+    ]
+    attributes = [Attribute("morphology", f"long word {k} 肺") for k in range(30)]
+    graph.nodes = [node(0, "pathology", long, None, attributes=attributes), node(1, "anatomy", long, "left")]
+    text = format_stats(stats(write_folder(tmp_path / "graphs", [[[graph] * 1234]])), width=width)
+    assert printed_safely(text, width)
+    assert re.search(r"^ morphology +37,020 +long word 0 肺 1,234, .*…$", text, re.MULTILINE)
+    assert re.search(r"^ an uncommonly.* 1,234 +1,234 +0 +0$", text, re.MULTILINE)
+    assert re.search(r"^ an uncommonly.* 1,234 +1,234 +0 +0 +0 +1,234$", text, re.MULTILINE)
+    assert re.search(r"^ an uncommonly.* 1,234 +an uncommonly.* 1,234$", text, re.MULTILINE)
+
+
 def test_headings_in_order(found: dict[str, Any]) -> None:
     lines = format_stats(found).splitlines()
     headings = ["Per report", "Findings", "Devices", "Normal statements", "Postoperative states", "Anatomies"]
