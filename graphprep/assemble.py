@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphprep.lexicon import Lexicon
-from graphprep.link import Finding, LinkedSentence, Place
+from graphprep.link import Finding, LinkedSentence, Place, measured
 from graphprep.records import Assertion, Attribute, Edge, EdgeRelation, Kind, Mention, Node, Origin, Side, Span
 from graphprep.vocabulary import Vocabulary
 
@@ -48,6 +48,7 @@ class Assembler:
             for finding in sentence.findings:
                 self._add_finding(drafts, key_of_head, finding, first)
         self._say_back(drafts, key_of_head, mentions)
+        _place_back(drafts, key_of_head, mentions)
         renamed = _join_unsided(drafts)
         suggestions = self._suggestions(mentions, key_of_head)
         self._add_sites(drafts)
@@ -105,6 +106,8 @@ class Assembler:
                 if relation.type != "modify" or target.sentence == mention.sentence or mention.label != "observation":
                     continue
                 attribute = self._lexicon.attribute(mention.text)
+                if mention.measurement:
+                    attribute = ("measurement", measured(mention.text))
                 for key in key_of_head.get(target.mention_id, ()):
                     if attribute is not None and mention.assertion != "absent":
                         drafts[key].attributes.add(Attribute(*attribute))
@@ -163,6 +166,26 @@ class Assembler:
                 if candidate in number:
                     return candidate
         return None
+
+
+def _place_back(drafts: dict[Key, _Draft], key_of_head: dict[int, list[Key]], mentions: Sequence[Mention]) -> None:
+    """Put what a sentence suggests of the one before where the sign is ("Opacity in the right base. This may represent pneumonia.")."""
+    for mention in mentions:
+        for relation in mention.relations:
+            if relation.type != "suggestive_of" or mentions[relation.target].sentence == mention.sentence:
+                continue
+            meanings, signs = key_of_head.get(relation.target, []), key_of_head.get(mention.mention_id, [])
+            if len(meanings) != 1 or len(signs) != 1 or meanings[0][2] is not None or drafts[meanings[0]].places:
+                continue
+            old = meanings[0]
+            new: Key = (old[0], old[1], signs[0][2], old[3])
+            draft, places = drafts.pop(old), drafts[signs[0]].places
+            kept = drafts.setdefault(new, _Draft(new))
+            kept.attributes |= draft.attributes
+            kept.mentions |= draft.mentions
+            kept.places |= places
+            for keys in key_of_head.values():
+                keys[:] = [new if key == old else key for key in keys]
 
 
 def _join_unsided(drafts: dict[Key, _Draft]) -> dict[Key, Key]:

@@ -15,11 +15,12 @@ import platform
 import signal
 import sys
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from importlib import metadata
@@ -39,7 +40,7 @@ from graphprep.records import Reject, Report, ReportGraph
 from graphprep.resume import GraphFolder, ShardRecord, opened, write_json
 from graphprep.sections import canonical_name
 from graphprep.vocabulary import Vocabulary
-from graphprep.write import ShardWriter, tables_of, write_manifest, write_vocabulary
+from graphprep.write import ShardWriter, sha256_of, tables_of, write_manifest, write_vocabulary
 from schemas import SCHEMA_VERSION, TABLES
 
 TASK_REPORTS = 200
@@ -48,6 +49,8 @@ GROUP_REPORTS = 1_000
 """Reports, and rejects, of a row group at most."""
 TASKS_AHEAD = 4
 """Tasks per worker that are read before the first of them is written."""
+ALONE_SECONDS = 5.0
+"""So long this process works alone: workers need about as long to get ready, which small inputs are not worth."""
 
 Tables = dict[str, pa.Table]
 
@@ -111,7 +114,8 @@ def extract(
         inputs: CSV, TSV, JSON Lines or Parquet files, or `-` for standard input.
         settings: of the language part; ours by default.
         read: how the inputs are read.
-        workers: worker processes; by default one per processor, at most 8. With 1 everything happens in this process.
+        workers: worker processes, started when there is work for more than some seconds; by default one per processor, at
+            most 8. With 1 everything happens in this process.
         shard_size: reports per shard.
         images: the folder that image paths are relative to; by default that of the input.
         check_images: open every image, and reject those that are missing or corrupt.
@@ -145,7 +149,7 @@ def extract(
     own = build()
     made_from = json.loads(json.dumps(_made_from(own, settings, text, shard_size) | source))
 
-    with _disk_errors(output), opened(output, made_from, overwrite) as folder:
+    with _disk_errors(output), opened(output, made_from | {"graphprep": _version()}, overwrite) as folder:
         if folder.manifest is not None:
             if strict and folder.manifest["rejected"]:
                 found = ", ".join(f"{reason} {count:,}" for reason, count in folder.manifest["rejected"].items())
@@ -159,7 +163,7 @@ def extract(
         with shown_progress("extract", enabled=progress) as shown:
             items = read_reports(inputs, options, lambda total: shown.start(total, done))
             tasks = cut(islice(_strictly(items) if strict else items, done, None), shard_size, resumed=first > 0)
-            with _results(tasks, own, build, workers, text) as results:
+            with closing(_results(tasks, own, build, workers, text)) as results:
                 _write_shards(folder, results, strict, shown)
         manifest = _manifest(folder, own, made_from)
         write_json(output / "run.json", _run(begun, workers, command))
@@ -175,6 +179,7 @@ def _made_from(pipeline: GraphPipeline, settings: PipelineSettings, text: bool, 
         "schema_version": SCHEMA_VERSION,
         "extractor": pipeline.describe(),
         "sections": [ALL_SECTIONS] if ALL_SECTIONS in sections else sorted(sections),
+        "section_rules": None if settings.section_rules is None else sha256_of(Path(settings.section_rules)),
         "text": text,
         "vocabulary": {
             vocabulary.kind: {"sha256": vocabulary.sha256, "concepts": len(vocabulary.concepts)}
@@ -312,36 +317,31 @@ def _failed(report: Report, error: str) -> Reject:
     return Reject(report.source, report.source_row, report.report_id, "extraction_failed", detail, content)
 
 
-@contextmanager
 def _results(
     tasks: Iterator[Task], own: GraphPipeline, build: PipelineFactory, workers: int, text: bool
-) -> Iterator[Iterator[tuple[Task, Tables]]]:
-    """The tables of the tasks, in their order. A single task, or a single worker, needs no other process."""
-    ahead = list(islice(tasks, 2))
-    tasks = chain(ahead, tasks)
-    if workers == 1 or len(ahead) < 2:
-        yield ((task, _tables(own, task, text)) for task in tasks)
-        return
+) -> Generator[tuple[Task, Tables], None, None]:
+    """The tables of the tasks, in their order. To be closed, for its workers to end."""
+    begun = time.monotonic()
+    for task in tasks:
+        yield task, _tables(own, task, text)
+        if workers > 1 and time.monotonic() - begun > ALONE_SECONDS:
+            break
+    more = next(tasks, None)
+    if more is not None:
+        yield from _results_of_workers(chain([more], tasks), build, workers, text)
+
+
+def _results_of_workers(
+    tasks: Iterator[Task], build: PipelineFactory, workers: int, text: bool
+) -> Iterator[tuple[Task, Tables]]:
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (build, text))
-    try:
-        yield _in_order(pool, tasks, workers)
-    finally:
-        # Whatever ended the run, a worker has nothing that is worth waiting for.
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-
-
-def _in_order(pool: ProcessPoolExecutor, tasks: Iterator[Task], workers: int) -> Iterator[tuple[Task, Tables]]:
     pending: deque[tuple[Task, Future[Tables]]] = deque()
     answered = False
     try:
         while True:
             for task in islice(tasks, TASKS_AHEAD * workers - len(pending)):
-                pending.append((task, pool.submit(_work, task)))
+                with _interrupts_held_back():
+                    pending.append((task, pool.submit(_work, task)))
             if not pending:
                 return
             task, future = pending.popleft()
@@ -354,6 +354,27 @@ def _in_order(pool: ProcessPoolExecutor, tasks: Iterator[Task], workers: int) ->
         raise UserError(
             f"A worker process was ended from outside. Finished shards are kept: run the same command again to go on. {hint}"
         ) from None
+    finally:
+        # However it ended, no worker has anything that is worth waiting for.
+        processes = list((getattr(pool, "_processes", None) or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C is this process's to answer, and comes a moment later; workers that are started in here never see it."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _worker: tuple[GraphPipeline, bool]
@@ -362,7 +383,6 @@ _worker: tuple[GraphPipeline, bool]
 
 def _start_worker(build: PipelineFactory, text: bool) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = build(), text
 
@@ -486,6 +506,11 @@ def _summary(
         resumed_from=resumed_from,
         already_complete=already_complete,
     )
+
+
+def _version() -> str:
+    """Not in the manifest: a finished folder stays finished when the program is updated, an unfinished one must not be mixed."""
+    return metadata.version("cascading-graph-alignment")
 
 
 def _processors() -> int:

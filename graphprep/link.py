@@ -337,7 +337,7 @@ class Linker:
             ):
                 continue  # "minimally displaced": not a minimal fracture
             if item.measurement:
-                found.add(Attribute("measurement", " ".join(tokenize(item.text.lower())).replace(" . ", ".")))
+                found.add(Attribute("measurement", measured(item.text)))
                 continue
             attribute = self._lexicon.attribute(item.text)
             if attribute is None:
@@ -402,6 +402,11 @@ def _place_suggested(findings: Sequence[Finding], suggestions: Iterable[tuple[in
             continue
         placed += [replace(finding, side=sign.side, places=sign.places) for sign in signs]
     return placed
+
+
+def measured(text: str) -> str:
+    """Return a measurement as it is written in attributes: "1.5 cm"."""
+    return " ".join(tokenize(text.lower())).replace(" . ", ".")
 
 
 def _by_sentence(mentions: Sequence[Mention]) -> Iterable[list[Mention]]:

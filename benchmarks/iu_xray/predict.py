@@ -103,6 +103,8 @@ def _normal(node: Node, where: Iterable[Node], anatomy: Vocabulary, pathology: V
     )
     if not (denied_abnormality or (concept.category == "normality" and node.assertion == "present")):
         return set()
+    if node.side in ("left", "right"):
+        return set()  # one clear lung does not make the lungs normal
     structures = [place.concept for place in where]
     if not structures and concept.site and concept.category != "generic":
         structures = [concept.site]

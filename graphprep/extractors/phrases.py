@@ -16,6 +16,7 @@ from graphprep.words import PLACEHOLDER
 # Numbers that count ribs and vertebrae ("5th", "T8", "L1") or list them; they never end a phrase.
 _NUMBER = re.compile(r"\d+(st|nd|rd|th)?|[ctls]\d{1,2}|\d+s?")
 _UNITS = frozenset("cm mm centimeter centimeters millimeter millimeters cms mms".split())
+_DETERMINERS = frozenset(("the", "a", "an"))
 _WEAK_HEADS = frozenset("finding findings".split())
 _WEAK_HEAD_CUES = frozenset("acute active abnormal significant acutely".split())
 
@@ -139,7 +140,9 @@ class PhraseCutter:
                 and entry.filler
                 and not (entry.anatomy or entry.modifier or entry.state or entry.observation)
             ):
-                pass
+                # A determiner after a noun begins another phrase, also where the dictation has no stop.
+                if text in _DETERMINERS and words and (words[-1].is_anatomy or words[-1].is_observation):
+                    close()
             elif entry is not None:
                 words.append(Word(at, at + length, text, entry))
             elif _NUMBER.fullmatch(lower[at]):

@@ -22,6 +22,7 @@ from graphprep.words import TOKEN, content_stems, stem, tokenize
 
 # Distinct sentences that a process remembers; about 2 KB each.
 _CACHE_SIZE = 32_768
+_PLURAL_PRONOUNS = frozenset(("these", "those", "they", "both"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,8 @@ class RulesExtractor:
                     )
                 )
             new = mentions[offset:]
-            for antecedent in antecedents:
+            plural = bool(spans) and text[slice(*spans[0])].lower() in _PLURAL_PRONOUNS
+            for antecedent in antecedents if plural else antecedents[-1:]:
                 for index in reading.back_modifiers:
                     new[index].relations.append(Relation("modify", antecedent.mention_id))
                 for index in reading.back_suggestions:
@@ -210,4 +212,4 @@ def _heads(mentions: Sequence[Mention]) -> list[Mention]:
     targets = {
         relation.target for mention in heads for relation in mention.relations if relation.type == "suggestive_of"
     }
-    return [mention for mention in heads if mention.mention_id not in targets][-1:]
+    return [mention for mention in heads if mention.mention_id not in targets]

@@ -61,6 +61,7 @@ _SIGNS = frozenset(
 )
 # A part of a device: where it lies is where the device is.
 _DEVICE_PARTS = frozenset("tip end terminus position placement port course sidehole sideport".split())
+_LISTING = frozenset(("conjunction", "comma", "negation", "versus", "placeholder"))
 _PRONOUNS = frozenset("it this these they those both".split())
 _SINGULAR = frozenset("is was has remains appears seems".split())
 
@@ -110,7 +111,8 @@ def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
     for index, phrase in enumerate(phrases):
         following = phrases[index + 1].joints if index + 1 < len(phrases) else tail
         weak = all(
-            (word.is_anatomy and (word.entry.anatomy == 1 or stem(word.text) == "chest")) or word.is_modifier
+            (word.is_anatomy and (word.entry.anatomy == 1 or stem(word.text) == "chest"))
+            or (word.entry.modifier is not None and word.entry.modifier[0] in {"temporal", "number"})
             for word in phrase.words
         )
         if (
@@ -160,6 +162,8 @@ class _Reader:
         """Return the token where a new clause begins before this phrase, or None if the phrase belongs to the clause."""
         phrase = self.phrases[index]
         for joint in reversed(phrase.joints):
+            if joint.text == "otherwise" and not phrase.joined_by("comma"):
+                continue  # "lungs otherwise clear"
             if joint.kind in {"break", "existential"}:
                 return joint.start
         denied = any(joint.kind in {"negation", "without"} for at in clause for joint in self.phrases[at].joints)
@@ -372,6 +376,7 @@ class _Reader:
         waiting_anatomy: list[Word] = []  # "hilar or" before "mediastinal adenopathy"
         waiting_levels: list[list[Word]] = []  # "left lower and" before "right upper lobe"
         waiting_modifiers: list[Word] = []
+        waiting_states: list[Word] = []  # "normal and" before "stable cardiac silhouette"
         signs: list[Word] = []  # what the findings said last are suggested by
         elided = bool(self.phrases[clause[0]].joints) and self.phrases[clause[0]].joints[0].kind == "suggest"
         pronoun = clause[0] == 0 and (elided or (bool(self.tokens) and self.tokens[0] in _PRONOUNS))
@@ -379,7 +384,7 @@ class _Reader:
         for place, index in enumerate(clause):
             phrase = self.phrases[index]
             following = self.phrases[clause[place + 1]] if place + 1 < len(clause) else None
-            listed = all(joint.kind in {"conjunction", "comma", "negation", "versus"} for joint in phrase.joints)
+            listed = all(joint.kind in _LISTING for joint in phrase.joints)
 
             if phrase.is_anatomy_only:
                 if (
@@ -466,6 +471,15 @@ class _Reader:
             waiting_anatomy.clear()
 
             if not phrase.has_observation:
+                if not places and following is not None and not group and not topics and self._shares_state(following):
+                    waiting_states += heads
+                    continue
+                if places and waiting_states:
+                    for state in waiting_states:
+                        for anatomy in places:
+                            self._link("located_at", state, anatomy)
+                    heads = waiting_states + heads
+                    waiting_states = []
                 if not places:
                     if group and not group_is_state and phrase.joined_by("copula", "comma") and not topics:
                         for state in heads:
@@ -477,7 +491,10 @@ class _Reader:
                             self._link("located_at", state, topic)
                     if not topics and pronoun and phrase.joined_by("copula"):
                         self.out.back_modifiers += heads
-                elif topics and phrase.joined_by("copula", "colon"):
+                elif topics and (
+                    phrase.joined_by("copula", "colon")
+                    or (listed and not group and phrase.words[0].is_anatomy)  # "heart and mediastinal contours within normal limits"
+                ):
                     for state in heads:
                         for topic in topics:
                             self._link("located_at", state, topic)
@@ -495,7 +512,10 @@ class _Reader:
                 group_is_state = False
                 located_by_preposition = False
                 continue
-            suggested = bool(group) and self._suggests(phrase, group, group_is_state) and not self._new_item(phrase)
+            suggested = bool(group) and (
+                (self._suggests(phrase, group, group_is_state) and not self._new_item(phrase))
+                or (not group_is_state and self._explains(phrase, following, group))
+            )
             signs = list(group) if suggested else signs if listed and group and not group_is_state else []
             for finding in signs:
                 for head in heads:
@@ -596,6 +616,26 @@ class _Reader:
             phrase.joined_by("placeholder")
             and stem(group[-1].text) in _SIGNS
             and not any(stem(word.text) in _SIGNS | _GENERAL for word in phrase.words)
+        )
+
+    def _shares_state(self, following: Phrase) -> bool:
+        return (
+            self._coordinated(following)
+            and following.has_anatomy
+            and not following.has_observation
+            and not following.is_anatomy_only
+        )
+
+    def _explains(self, phrase: Phrase, following: Phrase | None, group: Sequence[Word]) -> bool:
+        """Whether alternatives follow a sign after a comma: "opacities, atelectasis versus pneumonia"."""
+        return (
+            following is not None
+            and bool(phrase.joints)
+            and all(joint.kind == "comma" for joint in phrase.joints)
+            and stem(group[-1].text) in _SIGNS
+            and not any(stem(word.text) in _SIGNS for word in phrase.words)
+            and (following.joined_by("versus") or self._alternative(following))
+            and not self.phrases[0].joined_by("negation", "without")
         )
 
     def _device_part(

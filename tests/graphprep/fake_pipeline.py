@@ -94,7 +94,7 @@ def run(inputs: Sequence[Path], output: Path, **settings: Any) -> ExtractSummary
 
 
 module: Any = sys.modules["graphprep.extract"]  # `graphprep.extract` itself is the function
-SMALL = {"TASK_REPORTS": 5, "GROUP_REPORTS": 10}
+SMALL = {"TASK_REPORTS": 5, "GROUP_REPORTS": 10, "ALONE_SECONDS": 0.0}
 """What takes thousands of reports in life takes dozens with these."""
 
 
