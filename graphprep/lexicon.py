@@ -135,6 +135,11 @@ class Lexicon:
         entry = self._exact(text)
         return entry.side if entry is not None else None
 
+    def is_state(self, text: str) -> bool:
+        """Return whether a word says what a structure is like."""
+        entry = self._exact(text)
+        return entry is not None and entry.state
+
     def convexity(self, text: str) -> Side | None:
         """Return the side that a word for a curve says: dextroscoliosis is to the right."""
         return self._convexities.get(text.lower())

@@ -76,8 +76,8 @@ class Linker:
 
     def __init__(self, anatomy: Vocabulary, pathology: Vocabulary, lexicon: Lexicon) -> None:
         self._anatomy, self._pathology, self._lexicon = anatomy, pathology, lexicon
-        self._place_index = _Index((concept.id, concept.synonyms) for concept in anatomy.concepts.values())
-        self._finding_index = _Index((concept.id, concept.synonyms) for concept in pathology.concepts.values())
+        self._place_index = _Index(anatomy)
+        self._finding_index = _Index(pathology)
         # stem → (concept, words said, words beside them, anatomies they are said of)
         self._compositions: dict[str, list[tuple[str, frozenset[str], frozenset[str], frozenset[str]]]] = {}
         for concept in pathology.concepts.values():
@@ -154,7 +154,7 @@ class Linker:
             for type_, target in item.relations
             if type_ == "suggestive_of"
         )
-        findings = _place_suggested(findings, suggestions)
+        findings = self._place_suggested(findings, suggestions)
         return LinkedSentence(tuple(concepts), tuple(all_places), tuple(findings), suggestions)
 
     # -- anatomy ---------------------------------------------------------------------------------------------------
@@ -252,16 +252,21 @@ class Linker:
         for index in chain:
             modifier_words |= content_stems(items[index].text)
 
+        for place in places:
+            if place.concept is None:  # "volume" of a volume loss names no place, and is needed for the finding
+                modifier_words |= {
+                    word for index in place.mentions if self._lexicon.side(items[index].text) is None for word in content_stems(items[index].text)
+                }
+        said_of = self._lexicon.is_state(items[head].text)  # "heart and hila are normal": each by itself
+
         by_concept: dict[str, list[Place]] = {}
         used: dict[str, set[int]] = {}
         targets: Sequence[Place | None] = named or [None]
         for place in targets:
             place_words = self._words_of(items, place)
-            if place is not None and place.mentions[0] > head:
-                # What stands before the head names it too: "airspace opacity in the middle lobe".
-                place_words = place_words.union(
-                    *(self._words_of(items, other) for other in named if other.mentions[0] < head)
-                )
+            # Every place that stands before the head names it: "basal airspace disease", "airspace opacity in the middle lobe".
+            if not said_of:
+                place_words = place_words.union(*(self._words_of(items, other) for other in named if other.mentions[0] < head))
             linked = self._finding_concept(own_words, modifier_words, place_words, place)
             if linked is None:
                 continue
@@ -327,6 +332,29 @@ class Linker:
                         best = (concept, score)
         return best
 
+    def _place_suggested(self, findings: Sequence[Finding], suggestions: Iterable[tuple[int, int]]) -> list[Finding]:
+        """Put what a sign suggests where the sign is, unless it has a place of its own ("left basilar opacity, likely atelectasis").
+
+        The site that its name gives it anyway ("pulmonary edema") is no place of its own.
+        """
+        signs_of: dict[int, list[int]] = {}
+        for sign, meaning in suggestions:
+            signs_of.setdefault(meaning, []).append(sign)
+        placed: list[Finding] = []
+        for finding in findings:
+            head = finding.mentions[0]
+            signs = [sign for sign in findings if sign.mentions[0] in signs_of.get(head, ()) and (sign.places or sign.side)]
+            if finding.side or not signs or not self._at_its_site(finding):
+                placed.append(finding)
+            else:
+                placed += [replace(finding, side=sign.side, places=tuple(dict.fromkeys(finding.places + sign.places))) for sign in signs]
+        return placed
+
+    def _at_its_site(self, finding: Finding) -> bool:
+        site = self._pathology.concepts[finding.concept].site
+        usual = {site, *self._wholes[site], *self._anatomy.ancestors(site)} if site is not None else set()
+        return all(place.concept in usual for place in finding.places)
+
     def _attributes(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> tuple[Attribute, ...]:
         found: set[Attribute] = set()
         for index in chain:
@@ -359,49 +387,33 @@ class Linker:
 class _Index:
     """Finds the synonym with the most words in a bag, one of them a given head word."""
 
-    def __init__(self, entries: Iterable[tuple[str, Sequence[str]]]) -> None:
-        self._by_word: dict[str, list[tuple[int, int, frozenset[str], str]]] = {}
-        order = 0
-        for concept, synonyms in entries:
-            for synonym in synonyms:
-                words = content_stems(synonym)
-                for word in words:
-                    self._by_word.setdefault(word, []).append((-len(words), order, words, concept))
-                order += 1
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        # Of synonyms of equal length the more specific concept's comes first ("clavicle fracture" before "displaced fracture").
+        self._by_word: dict[str, list[tuple[int, int, int, frozenset[str], str]]] = {}
+        synonyms = [(concept, synonym) for concept in vocabulary.concepts.values() for synonym in concept.synonyms]
+        for order, (concept, synonym) in enumerate(synonyms):
+            words = content_stems(synonym)
+            for word in words:
+                entry = (-len(words), -len(vocabulary.ancestors(concept.id)), order, words, concept.id)
+                self._by_word.setdefault(word, []).append(entry)
         for candidates in self._by_word.values():
-            candidates.sort(key=lambda candidate: candidate[:2])
+            candidates.sort(key=lambda candidate: candidate[:3])
 
     def best_match(
         self, heads: Iterable[str], bag: set[str] | frozenset[str]
     ) -> tuple[str, int, frozenset[str]] | None:
-        best: tuple[int, int, frozenset[str], str] | None = None
+        best: tuple[int, int, int, frozenset[str], str] | None = None
         for head in heads:
             for candidate in self._by_word.get(head, ()):
-                if candidate[2] <= bag:
-                    if best is None or candidate[:2] < best[:2]:
+                if candidate[3] <= bag:
+                    if best is None or candidate[:3] < best[:3]:
                         best = candidate
                     break
-        return None if best is None else (best[3], -best[0], best[2])
+        return None if best is None else (best[4], -best[0], best[3])
 
     def best(self, heads: Iterable[str], bag: set[str]) -> str | None:
         found = self.best_match(heads, bag)
         return None if found is None else found[0]
-
-
-def _place_suggested(findings: Sequence[Finding], suggestions: Iterable[tuple[int, int]]) -> list[Finding]:
-    """Put what a sign suggests where the sign is, unless it has a place of its own ("left basilar opacity, likely atelectasis")."""
-    signs_of: dict[int, list[int]] = {}
-    for sign, meaning in suggestions:
-        signs_of.setdefault(meaning, []).append(sign)
-    placed: list[Finding] = []
-    for finding in findings:
-        head = finding.mentions[0]
-        signs = [sign for sign in findings if sign.mentions[0] in signs_of.get(head, ()) and (sign.places or sign.side)]
-        if finding.places or finding.side or not signs:
-            placed.append(finding)
-            continue
-        placed += [replace(finding, side=sign.side, places=sign.places) for sign in signs]
-    return placed
 
 
 def measured(text: str) -> str:
