@@ -44,7 +44,9 @@ class Lexicon:
         self._phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
         self._stems: dict[str, Entry] = {}
         self._connectors: dict[str, list[tuple[tuple[str, ...], str]]] = {}
-        self._convexities: dict[str, Side] = {word: side for side, words in raw["convexities"].items() for word in words}
+        self._convexities: dict[str, Side] = {
+            word: side for side, words in raw["convexities"].items() for word in words
+        }
         self._add_listed(raw)
         self._add_vocabularies(anatomy, pathology)
 

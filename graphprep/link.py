@@ -252,10 +252,13 @@ class Linker:
         for index in chain:
             modifier_words |= content_stems(items[index].text)
 
-        for place in places:
-            if place.concept is None:  # "volume" of a volume loss names no place, and is needed for the finding
+        for unnamed in places:
+            if unnamed.concept is None:  # "volume" of a volume loss names no place, and is needed for the finding
                 modifier_words |= {
-                    word for index in place.mentions if self._lexicon.side(items[index].text) is None for word in content_stems(items[index].text)
+                    word
+                    for index in unnamed.mentions
+                    if self._lexicon.side(items[index].text) is None
+                    for word in content_stems(items[index].text)
                 }
         said_of = self._lexicon.is_state(items[head].text)  # "heart and hila are normal": each by itself
 
@@ -266,7 +269,9 @@ class Linker:
             place_words = self._words_of(items, place)
             # Every place that stands before the head names it: "basal airspace disease", "airspace opacity in the middle lobe".
             if not said_of:
-                place_words = place_words.union(*(self._words_of(items, other) for other in named if other.mentions[0] < head))
+                place_words = place_words.union(
+                    *(self._words_of(items, other) for other in named if other.mentions[0] < head)
+                )
             linked = self._finding_concept(own_words, modifier_words, place_words, place)
             if linked is None:
                 continue
@@ -343,11 +348,16 @@ class Linker:
         placed: list[Finding] = []
         for finding in findings:
             head = finding.mentions[0]
-            signs = [sign for sign in findings if sign.mentions[0] in signs_of.get(head, ()) and (sign.places or sign.side)]
+            signs = [
+                sign for sign in findings if sign.mentions[0] in signs_of.get(head, ()) and (sign.places or sign.side)
+            ]
             if finding.side or not signs or not self._at_its_site(finding):
                 placed.append(finding)
             else:
-                placed += [replace(finding, side=sign.side, places=tuple(dict.fromkeys(finding.places + sign.places))) for sign in signs]
+                placed += [
+                    replace(finding, side=sign.side, places=tuple(dict.fromkeys(finding.places + sign.places)))
+                    for sign in signs
+                ]
         return placed
 
     def _at_its_site(self, finding: Finding) -> bool:

@@ -14,7 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What a program must not import, at its base and in its code.
 FORBIDDEN = {
-    "graphprep": {"trainer", "torch", "torchvision", "transformers", "radgraph", "timm", "lightning", "torch_geometric"},
+    "graphprep": {
+        "trainer",
+        "torch",
+        "torchvision",
+        "transformers",
+        "radgraph",
+        "timm",
+        "lightning",
+        "torch_geometric",
+    },
     "trainer": {"graphprep", "spacy", "medspacy", "radgraph"},
     "schemas": {"graphprep", "trainer", "torch", "spacy"},
 }

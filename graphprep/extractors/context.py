@@ -112,7 +112,9 @@ def _rules_of(raw: Any, name: str) -> list[ConTextRule]:
             try:
                 rules.append(ConTextRule(f"pattern {len(rules)}", category, pattern=pattern, direction=direction))
             except (ValueError, TypeError) as error:
-                raise UserError(f"{name}: entry {number} of `rules` has a pattern that spaCy does not take: {error}") from error
+                raise UserError(
+                    f"{name}: entry {number} of `rules` has a pattern that spaCy does not take: {error}"
+                ) from error
         for phrase in entry["phrases"]:
             if not isinstance(phrase, str) or not phrase.strip():
                 raise UserError(

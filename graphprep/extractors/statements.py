@@ -93,7 +93,11 @@ class Statements:
 
 
 def read_statements(
-    tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], standalone: Collection[str], compounds: Collection[frozenset[str]]
+    tokens: Sequence[str],
+    phrases: list[Phrase],
+    tail: list[Joint],
+    standalone: Collection[str],
+    compounds: Collection[frozenset[str]],
 ) -> Statements:
     """Return the statements of a sentence.
 
@@ -133,7 +137,12 @@ def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
 
 class _Reader:
     def __init__(
-        self, tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], standalone: Collection[str], compounds: Collection[frozenset[str]]
+        self,
+        tokens: Sequence[str],
+        phrases: list[Phrase],
+        tail: list[Joint],
+        standalone: Collection[str],
+        compounds: Collection[frozenset[str]],
     ) -> None:
         self.tokens = [token.lower() for token in tokens]
         self.phrases = phrases
@@ -415,10 +424,14 @@ class _Reader:
                     and (phrase.joined_by("preposition") or group_is_state)
                 ):
                     self._link("modify", head, topics[-1])
-                elif group and (phrase.joined_by("preposition") or all(word.entry.side is not None for word in phrase.words)):
+                elif group and (
+                    phrase.joined_by("preposition") or all(word.entry.side is not None for word in phrase.words)
+                ):
                     self._locate(group, head)
                     located_by_preposition = True
-                elif group_is_state and listed and not (following is not None and following.joined_by("copula", "colon")):
+                elif (
+                    group_is_state and listed and not (following is not None and following.joined_by("copula", "colon"))
+                ):
                     for state in group:  # "normal heart, lungs and mediastinum"
                         self._link("located_at", state, head)
                 elif phrase.joined_by("preposition") and topics and not group:
@@ -493,7 +506,9 @@ class _Reader:
                         self.out.back_modifiers += heads
                 elif topics and (
                     phrase.joined_by("copula", "colon")
-                    or (listed and not group and phrase.words[0].is_anatomy)  # "heart and mediastinal contours within normal limits"
+                    or (
+                        listed and not group and phrase.words[0].is_anatomy
+                    )  # "heart and mediastinal contours within normal limits"
                 ):
                     for state in heads:
                         for topic in topics:
@@ -726,11 +741,18 @@ class _Reader:
                 self._link("located_at", head, place)
 
     def _carry_place(self, group: Sequence[Word], heads: Sequence[Word]) -> None:
-        """Carry the lung place of the first finding of a list to the next: "left basilar atelectasis and infiltrate"."""
+        """Carry the lung place of the first finding of a list to the next ("left basilar atelectasis and infiltrate").
+
+        Of another place ("left pleural effusion and atelectasis") only the side is carried.
+        """
         for place in self._places_of(group[0]):
-            if place.start < group[0].start and (place.entry.anatomy == 1 or stem(place.text) in _LUNG_PLACES):
-                for head in heads:
-                    self._link("located_at", head, place)
+            if place.start > group[0].start:
+                continue
+            of_lung = place.entry.anatomy == 1 or stem(place.text) in _LUNG_PLACES
+            sides = [link.source for link in self.out.links if link.target is place and link.source.entry.side is not None]
+            for head in heads:
+                for carried in [place] if of_lung else sides:
+                    self._link("located_at", head, carried)
 
     @staticmethod
     def _alternative(phrase: Phrase) -> bool:
