@@ -315,6 +315,14 @@ class Linker:
         bag = own | modifiers | place_words
         for heads in (own, modifiers):
             found = self._finding_index.best_match(heads, bag)
+            direct = self._finding_index.best_match(heads, own | modifiers)
+            if (
+                found is not None
+                and direct is not None
+                and direct[1] == found[1]
+                and self._prevails(direct[0], found[0])
+            ):
+                found = direct
             wider = self._finding_index.best_match(heads, bag | self._words_above(place))
             if wider is not None and (found is None or wider[1] > found[1]):
                 found = wider
@@ -324,6 +332,10 @@ class Linker:
             if found is not None:
                 return found[0], not found[2] <= (own | modifiers)
         return None
+
+    def _prevails(self, direct: str, found: str) -> bool:
+        """Whether the finding's own words outweigh those of its place, of equal length ("arthritic changes of the bones")."""
+        return self._pathology.concepts[direct].category != "generic" and not self._pathology.is_a(found, direct)
 
     def _composed(self, heads: set[str], bag: set[str], place: Place | None) -> tuple[str, int] | None:
         best: tuple[str, int] | None = None

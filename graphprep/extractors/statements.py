@@ -749,7 +749,9 @@ class _Reader:
             if place.start > group[0].start:
                 continue
             of_lung = place.entry.anatomy == 1 or stem(place.text) in _LUNG_PLACES
-            sides = [link.source for link in self.out.links if link.target is place and link.source.entry.side is not None]
+            sides = [
+                link.source for link in self.out.links if link.target is place and link.source.entry.side is not None
+            ]
             for head in heads:
                 for carried in [place] if of_lung else sides:
                     self._link("located_at", head, carried)

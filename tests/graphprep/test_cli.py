@@ -129,11 +129,15 @@ def test_a_mistake_in_the_arguments_ends_with_2(graphprep: Callable[..., Ended],
     assert "Usage:" in ended.words
 
 
-def test_a_pipe_that_closes_is_no_error() -> None:
-    pipe = f"{sys.executable} -m graphprep vocab list --json; echo $? >&2"
-    done = subprocess.run(["bash", "-c", f"({pipe}) | head -c 100"], capture_output=True, text=True, check=True)
-    assert len(done.stdout) == 100
-    assert done.stderr.split() == ["141"]
+@pytest.mark.parametrize("arguments", [["--version"], ["vocab", "list"], ["vocab", "list", "--json"]])
+def test_a_pipe_that_is_closed_is_no_error(arguments: list[str]) -> None:
+    process = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait() == 141
 
 
 # extract
@@ -239,7 +243,6 @@ def test_extract_says_what_is_wrong_in_a_sentence(
 def test_extract_refuses_to_mix_and_overwrites_when_told(
     graphprep: Callable[..., Ended], reports: Path, tmp_path: Path
 ) -> None:
-    rules = tmp_path / "sections.yaml"
     assert graphprep("extract", reports, "-o", tmp_path / "graphs", "-q").code == 0
     refused = graphprep("extract", reports, "-o", tmp_path / "graphs", "--sections", "all")
     assert refused.code == 2
@@ -247,7 +250,6 @@ def test_extract_refuses_to_mix_and_overwrites_when_told(
     assert "--overwrite" in refused.err
     assert graphprep("extract", reports, "-o", tmp_path / "graphs", "--sections", "all", "--overwrite").code == 0
     assert manifest_of(tmp_path / "graphs")["sections"] == ["all"]
-    assert not rules.exists()
 
 
 def test_extract_warns_of_an_input_without_a_usable_report(graphprep: Callable[..., Ended], tmp_path: Path) -> None:
@@ -371,18 +373,15 @@ def test_vocab_check_and_diff_and_use_of_an_own_vocabulary(
     own.write_text(OWN.replace("site: lung", "site: lunk"), encoding="utf-8")
     ended = graphprep("vocab", "check", "--pathology-vocab", own)
     assert ended.code == 1
-    assert "did you mean lung?" in ended.out
+    assert "lunk" in ended.out
+    assert graphprep("extract", reports, "-o", tmp_path / "graphs", "--pathology-vocab", own).code == 2
 
 
 def test_vocab_suggest_ranks_what_no_concept_covers(graphprep: Callable[..., Ended], graphs: Path) -> None:
     ranked = json.loads(graphprep("vocab", "suggest", graphs, "--json").out)
-    assert {"count": 2, "label": "observation", "text": "squiggle sign"} in ranked or any(
-        "squiggle" in row["text"] and row["count"] == 2 for row in ranked
-    )
-    assert not any("effusion" in row["text"] for row in ranked)
-    counts = [row["count"] for row in ranked]
-    assert counts == sorted(counts, reverse=True)
+    assert ranked[0] == {"count": 2, "label": "unknown", "text": "squiggle"}
     assert len(json.loads(graphprep("vocab", "suggest", graphs, "--json", "--top", "1").out)) == 1
+    assert graphprep("vocab", "suggest", graphs, "--top", "1").out.split() == ["2", "unknown", "squiggle"]
 
 
 def test_vocab_suggest_cannot_do_without_text(graphprep: Callable[..., Ended], reports: Path, tmp_path: Path) -> None:
