@@ -28,16 +28,13 @@ class _Commands(TyperGroup):
 
         try:
             result = super().invoke(ctx)
-            sys.stdout.flush()
+            sys.stdout.flush()  # so that a closed pipe is noticed while Typer can still answer it, by ending quietly
         except UserError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             typer.echo("Interrupted.", err=True)
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # `| head` has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from None
         return result
 
 
@@ -484,7 +481,8 @@ def _print_lines(lines: Iterable[str]) -> None:
 def _print_json(document: Any) -> None:
     import json
 
-    typer.echo(json.dumps(document, indent=2))
+    # Line by line: an unbuffered stdout drops the rest of one long write, without an error, when the pipe closes in it.
+    _print_lines(json.dumps(document, indent=2).split("\n"))
 
 
 def _number(count: int, noun: str) -> str:

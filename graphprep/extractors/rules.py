@@ -145,8 +145,8 @@ class RulesExtractor:
     """Mentions of documents by rules: lexicon, phrases, statements, ConText."""
 
     def __init__(self, anatomy: Vocabulary, pathology: Vocabulary, context_rules: Path | None = None) -> None:
-        self._rules = rules_hash(context_rules)
         self._read = lru_cache(maxsize=_CACHE_SIZE)(SentenceReader(anatomy, pathology, ContextReader(context_rules)))
+        self._rules = rules_hash(context_rules)
 
     def describe(self) -> dict[str, object]:
         """Return the hash of the rules, so that a manifest says by which language its graphs were read."""
