@@ -650,7 +650,7 @@ class _Reader:
             and stem(group[-1].text) in _SIGNS
             and not any(stem(word.text) in _SIGNS for word in phrase.words)
             and (following.joined_by("versus") or self._alternative(following))
-            and not self.phrases[0].joined_by("negation", "without")
+            and not any(other.joined_by("negation", "without") for other in self.phrases if other.start <= phrase.start)
         )
 
     def _device_part(
