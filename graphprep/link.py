@@ -22,6 +22,8 @@ from graphprep.words import content_stems, stem, tokenize
 
 _CACHE_SIZE = 32_768
 
+# "Increased interstitial markings" are prominent ones; nothing is said of an earlier film.
+_PROMINENT_WHEN_INCREASED = frozenset(("marking", "density", "opacity", "lucency", "attenuation", "opacification"))
 _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
 
@@ -391,6 +393,8 @@ class Linker:
                 continue
             attribute = self._lexicon.attribute(item.text)
             if attribute is None:
+                continue
+            if item.text == "increased" and index < head and stem(items[head].text) in _PROMINENT_WHEN_INCREASED:
                 continue
             denied = item.assertion == "absent" and items[head].assertion != "absent"
             if not denied or attribute[1] in {"resolved", "removed", "unchanged"}:
