@@ -145,6 +145,8 @@ class _Reader:
         compounds: Collection[frozenset[str]],
     ) -> None:
         self.tokens = [token.lower() for token in tokens]
+        if len(phrases) > 1 and [word.text for word in phrases[0].words] == ["both"] and phrases[1].joined_by("copula"):
+            phrases = phrases[1:]  # "Both are unchanged.": a pronoun
         self.phrases = phrases
         self.tail = tail
         self.standalone = standalone
@@ -385,6 +387,7 @@ class _Reader:
         waiting_anatomy: list[Word] = []  # "hilar or" before "mediastinal adenopathy"
         waiting_levels: list[list[Word]] = []  # "left lower and" before "right upper lobe"
         waiting_modifiers: list[Word] = []
+        spreading: list[Word] = []  # a change said of every finding of a list
         waiting_states: list[Word] = []  # "normal and" before "stable cardiac silhouette"
         signs: list[Word] = []  # what the findings said last are suggested by
         elided = bool(self.phrases[clause[0]].joints) and self.phrases[clause[0]].joints[0].kind == "suggest"
@@ -475,6 +478,18 @@ class _Reader:
                         self._link("modify", word, organ)
             waiting_levels.clear()
             heads, places = self._inside(phrase)
+            if not listed or not group:
+                spreading = []
+            if phrase.joints and phrase.joints[0].text in {"of", "in"}:
+                spreading = [
+                    word
+                    for word in waiting_modifiers
+                    if word.entry.modifier is not None and word.entry.modifier[0] == "change"
+                ]
+            elif spreading and phrase.has_observation:
+                waiting_modifiers += (
+                    spreading  # "removal of the tube and the catheter", "no change in effusion and atelectasis"
+                )
             for head in waiting_modifiers:
                 self._link("modify", head, heads[0])
             waiting_modifiers.clear()
@@ -600,6 +615,11 @@ class _Reader:
             and not said_of
             and (
                 not group
+                or (
+                    following.joined_by("preposition")
+                    and following.joints[0].text == "of"
+                    and following.has_observation
+                )
                 or (phrase.joined_by("conjunction") and following.joined_by("comma"))
                 or not following.joints
                 or (
