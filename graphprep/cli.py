@@ -195,6 +195,9 @@ def extract_cli(
     ] = False,
 ) -> None:
     """Write the graphs of reports. A run that was killed goes on where it stopped when it is repeated."""
+    from graphprep.workers import keep_torch_out
+
+    keep_torch_out()
     from graphprep.extract import extract
     from graphprep.pipeline import PipelineSettings
     from graphprep.read import ReadOptions

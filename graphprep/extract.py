@@ -12,20 +12,15 @@ import hashlib
 import json
 import os
 import platform
-import signal
 import sys
-import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from importlib import metadata
 from itertools import chain, islice
-from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,6 +35,7 @@ from graphprep.records import Reject, Report, ReportGraph
 from graphprep.resume import GraphFolder, ShardRecord, opened, write_json
 from graphprep.sections import canonical_name
 from graphprep.vocabulary import Vocabulary
+from graphprep.workers import in_workers
 from graphprep.write import ShardWriter, sha256_of, tables_of, write_manifest, write_vocabulary
 from schemas import SCHEMA_VERSION, TABLES
 
@@ -47,8 +43,6 @@ TASK_REPORTS = 200
 """Reports that a worker is handed at a time."""
 GROUP_REPORTS = 1_000
 """Reports, and rejects, of a row group at most."""
-TASKS_AHEAD = 4
-"""Tasks per worker that are read before the first of them is written."""
 ALONE_SECONDS = 5.0
 """So long this process works alone: workers need about as long to get ready, which small inputs are not worth."""
 
@@ -292,7 +286,7 @@ def _strict_message(source: str, row: int, reason: str, detail: str) -> str:
 # Tasks → tables, here or in worker processes
 
 
-def _tables(pipeline: GraphPipeline, task: Task, text: bool) -> Tables:
+def _tables(pipeline: GraphPipeline, text: bool, task: Task) -> Tables:
     """The rows of a task. A report that the pipeline fails on becomes a reject, in its place."""
     reports = [item for item in task.items if isinstance(item, Report)]
     try:
@@ -323,81 +317,16 @@ def _results(
     """The tables of the tasks, in their order. To be closed, for its workers to end."""
     begun = time.monotonic()
     for task in tasks:
-        yield task, _tables(own, task, text)
+        yield task, _tables(own, text, task)
         if workers > 1 and time.monotonic() - begun > ALONE_SECONDS:
             break
     more = next(tasks, None)
     if more is not None:
-        yield from _results_of_workers(chain([more], tasks), build, workers, text)
+        yield from in_workers(partial(_tables_by, build, text), chain([more], tasks), workers)
 
 
-def _results_of_workers(
-    tasks: Iterator[Task], build: PipelineFactory, workers: int, text: bool
-) -> Iterator[tuple[Task, Tables]]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (build, text))
-    pending: deque[tuple[Task, Future[Tables]]] = deque()
-    answered = False
-    try:
-        while True:
-            for task in islice(tasks, TASKS_AHEAD * workers - len(pending)):
-                with _interrupts_held_back():
-                    pending.append((task, pool.submit(_work, task)))
-            if not pending:
-                return
-            task, future = pending.popleft()
-            yield task, future.result()
-            answered = True
-    except BrokenProcessPool:
-        hint = "If memory ran out, give fewer --workers."
-        if not answered:
-            hint += " In a script of your own, call extract under `if __name__ == '__main__':`."
-        raise UserError(
-            f"A worker process was ended from outside. Finished shards are kept: run the same command again to go on. {hint}"
-        ) from None
-    finally:
-        # However it ended, no worker has anything that is worth waiting for.
-        processes = list((getattr(pool, "_processes", None) or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join()
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Ctrl-C is this process's to answer, and comes a moment later; workers that are started in here never see it."""
-    if sys.platform == "win32":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-_worker: tuple[GraphPipeline, bool]
-"""In a worker process: its pipeline, and whether text is kept."""
-
-
-def _start_worker(build: PipelineFactory, text: bool) -> None:
-    global _worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = build(), text
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next task for ever."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-
-def _work(task: Task) -> Tables:
-    pipeline, text = _worker
-    return _tables(pipeline, task, text)
+def _tables_by(build: PipelineFactory, text: bool) -> Callable[[Task], Tables]:
+    return partial(_tables, build(), text)
 
 
 # Tables → shards → the folder

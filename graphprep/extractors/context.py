@@ -77,9 +77,9 @@ def load_rules(rules_file: Path | None = None) -> list[ConTextRule]:
 
 
 def rules_hash(rules_file: Path | None = None) -> str:
-    """Return the sha256 of everything that the rules are read from: the lexicon, our context rules, a user's."""
+    """Return the sha256 of everything that the rules are read from: the lexicon, our section and context rules, a user's."""
     digest = hashlib.sha256()
-    for name in ("lexicon.yaml", "context.yaml"):
+    for name in ("lexicon.yaml", "context.yaml", "sections.yaml"):
         digest.update(files("graphprep.rules").joinpath(name).read_bytes())
     if rules_file is not None:
         digest.update(rules_file.read_bytes())

@@ -32,6 +32,7 @@ from graphprep.pipeline import PipelineSettings
 from graphprep.read import ReadOptions
 from graphprep.records import Reject, Report
 from graphprep.validate import validate
+from graphprep.workers import TASKS_AHEAD
 
 PROGRAM = [sys.executable, fake_pipeline.__file__]
 
@@ -284,7 +285,7 @@ def test_reading_goes_only_so_far_ahead_of_writing(tmp_path: Path, monkeypatch: 
     ahead.clear()
     read = written = 0
     run([reports], tmp_path / "two", workers=2)
-    assert max(ahead) <= (2 * module.TASKS_AHEAD + 3) * 5
+    assert max(ahead) <= (2 * TASKS_AHEAD + 3) * 5
 
 
 # Images
