@@ -175,7 +175,9 @@ def _place_back(drafts: dict[Key, _Draft], key_of_head: dict[int, list[Key]], me
             if relation.type != "suggestive_of" or mentions[relation.target].sentence == mention.sentence:
                 continue
             meanings, signs = key_of_head.get(relation.target, []), key_of_head.get(mention.mention_id, [])
-            if len(meanings) != 1 or len(signs) != 1 or meanings[0][2] is not None or drafts[meanings[0]].places:
+            if len(meanings) != 1 or len(signs) != 1 or meanings == signs:
+                continue
+            if meanings[0][2] is not None or drafts[meanings[0]].places:
                 continue
             old = meanings[0]
             new: Key = (old[0], old[1], signs[0][2], old[3])
