@@ -35,6 +35,8 @@ _GENERAL = frozenset(
 _LUNG_PLACES = frozenset(
     "lung lobe hilar perihilar suprahilar infrahilar retrocardiac parenchymal pulmonary hemithorax lingula base apex zone field thorax chest airspace interstitial".split()
 )
+# The lung as a whole says nothing of where the next finding is ("pulmonary consolidation or pneumothorax").
+_WHOLE_LUNG = frozenset(("lung", "pulmonary", "parenchymal", "airspace", "interstitial"))
 _PLAIN_STATES = frozenset(
     "normal clear unremarkable intact midline sharp preserved maintained expanded symmetric patent".split()
 )
@@ -766,7 +768,8 @@ class _Reader:
         Of another place ("left pleural effusion and atelectasis") only the side is carried.
         """
         for place in self._places_of(group[0]):
-            if place.start > group[0].start:
+            narrowed = any(link.type == "modify" and link.target is place for link in self.out.links)
+            if place.start > group[0].start or (stem(place.text) in _WHOLE_LUNG and not narrowed):
                 continue
             of_lung = place.entry.anatomy == 1 or stem(place.text) in _LUNG_PLACES
             sides = [
