@@ -150,10 +150,23 @@ def extract_cli(
     study_column: Annotated[str | None, _column("--study-column", "Id of the study.")] = None,
     split_column: Annotated[str | None, _column("--split-column", "train, valid, test …")] = None,
     image_column: Annotated[str | None, _column("--image-column", "Path of the image.")] = None,
+    images_column: Annotated[
+        str | None, _column("--images-column", "Paths of several images: a JSON list, or | between them.")
+    ] = None,
     view_column: Annotated[str | None, _column("--view-column", "View of the image.")] = None,
+    image_id_column: Annotated[str | None, _column("--image-id-column", "Id of the image.")] = None,
     encoding: Annotated[
         str, typer.Option(metavar="NAME", help="Encoding of text files.", rich_help_panel=_COLUMNS)
     ] = "utf-8",
+    delimiter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHARACTER",
+            show_default="as the header has it",
+            help="What stands between the fields of CSV files; `tab` for a tab.",
+            rich_help_panel=_COLUMNS,
+        ),
+    ] = None,
     max_chars: Annotated[
         int, typer.Option(min=1, help="Longer reports are rejected.", rich_help_panel=_COLUMNS)
     ] = 100_000,
@@ -208,7 +221,9 @@ def extract_cli(
         "study_id": study_column,
         "split": split_column,
         "image": image_column,
+        "images": images_column,
         "view": view_column,
+        "image_id": image_id_column,
     }
     summary = extract(
         inputs,
@@ -225,6 +240,7 @@ def extract_cli(
             columns={role: column for role, column in columns.items() if column is not None},
             text_columns=tuple(text_column or ()),
             encoding=encoding,
+            delimiter=delimiter,
             max_chars=max_chars,
         ),
         images=images,

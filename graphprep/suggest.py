@@ -46,7 +46,8 @@ class Suggestion:
 def suggest(folder: str | Path | GraphFolder, top: int | None = 50) -> list[Suggestion]:
     """What no concept covers, in lower case, most frequent first; None for all of it.
 
-    Of mentions, measurements are left out, and words that modify another mention: those say how something is, not what.
+    Of mentions, measurements and bare sides ("on the right") are left out, and words that modify another mention: those say
+    how something is, not what.
     Unknown words are looked for in the sections that mentions were taken from; neighbours are taken together.
 
     Raises:
@@ -55,10 +56,10 @@ def suggest(folder: str | Path | GraphFolder, top: int | None = 50) -> list[Sugg
     graphs = folder if isinstance(folder, GraphFolder) else open_graphs(folder)
     if not graphs.manifest["text"]:
         raise UserError(f"{graphs.path} was written with --no-text: there are no words in it that could be ranked.")
-    known, sections = _known_stems(graphs), set(graphs.manifest["sections"])
+    known, sides, sections = _known_stems(graphs), _sides(), set(graphs.manifest["sections"])
     counts: Counter[tuple[str, str]] = Counter()
     for rows in graphs.row_groups(_COLUMNS):
-        counts.update(_unlinked(rows["mentions"]))
+        counts.update(found for found in _unlinked(rows["mentions"]) if found[1] not in sides)
         counts.update(("unknown", words) for words in _unknown(rows["reports"], rows["mentions"], sections, known))
         if len(counts) > _MOST_TEXTS:
             counts = Counter({words: count for words, count in counts.items() if count > 1})
@@ -104,6 +105,12 @@ def _unknown_runs(text: str, start: int, end: int, mentioned: bytearray, known: 
             run = []
     if run:
         yield " ".join(run)
+
+
+def _sides() -> set[str]:
+    """The words that say a side and no place."""
+    rules = yaml.safe_load(files("graphprep.rules").joinpath("lexicon.yaml").read_text(encoding="utf-8"))
+    return set(_strings(rules["sides"]))
 
 
 def _known_stems(graphs: GraphFolder) -> set[str]:

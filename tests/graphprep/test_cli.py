@@ -191,6 +191,21 @@ def test_extract_passes_everything_on(graphprep: Callable[..., Ended], tmp_path:
     assert run["workers"] == 1
 
 
+def test_extract_reads_several_images_of_a_row_by_any_delimiter(
+    graphprep: Callable[..., Ended], tmp_path: Path
+) -> None:
+    (tmp_path / "reports.csv").write_text(
+        "text^pictures^keys\nNo effusion, no edema.^a.png|b.png^k1|k2\n", encoding="utf-8"
+    )
+    ended = graphprep(
+        "extract", tmp_path / "reports.csv", "-o", tmp_path / "graphs", "--delimiter", "^",
+        "--images-column", "pictures", "--image-id-column", "keys",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    (row,) = pq.read_table(tmp_path / "graphs/reports/part-00000.parquet").to_pylist()
+    assert [(image["path"], image["image_id"]) for image in row["images"]] == [("a.png", "k1"), ("b.png", "k2")]
+
+
 def test_extract_reads_standard_input(reports: Path, tmp_path: Path) -> None:
     arguments = [*PROGRAM, "extract", "-", "-o", str(tmp_path / "graphs"), "--limit", "1"]
     packed = gzip.compress(reports.read_bytes())
