@@ -8,6 +8,7 @@ nor a run that was killed and repeated leaves a trace. How a killed run is taken
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import json
 import os
@@ -326,7 +327,9 @@ def _results(
 
 
 def _tables_by(build: PipelineFactory, text: bool) -> Callable[[Task], Tables]:
-    return partial(_tables, build(), text)
+    pipeline = build()
+    gc.freeze()  # the vocabularies and rules stay as long as the worker does
+    return partial(_tables, pipeline, text)
 
 
 # Tables → shards → the folder

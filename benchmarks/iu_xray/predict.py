@@ -72,7 +72,7 @@ def predict(graph: ReportGraph, anatomy: Vocabulary, pathology: Vocabulary) -> d
             )
     return {
         "report_id": graph.report.report_id,
-        "findings": [{key: value for key, value in entry.items() if key != "section"} for entry in _settle(entries)],
+        "findings": [{key: value for key, value in entry.items() if key != "section"} for entry in settle(entries)],
         "normal": sorted(normal),
         "codes": sorted(codes),
         "negbio14": sorted(chestxray14),
@@ -118,7 +118,7 @@ def _normal(node: Node, where: Iterable[Node], anatomy: Vocabulary, pathology: V
     return found
 
 
-def _settle(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def settle(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep one of two statements that disagree: a finding before its denial, the impression before the findings section."""
     kept = []
     for entry in entries:
