@@ -92,6 +92,17 @@ class KindName(str, Enum):
     pathology = "pathology"
 
 
+class ExportFormat(str, Enum):
+    radgraph = "radgraph"
+    graphml = "graphml"
+    pyg = "pyg"
+
+
+class OriginName(str, Enum):
+    stated = "stated"
+    all = "all"
+
+
 class ShowFormat(str, Enum):
     text = "text"
     json = "json"
@@ -284,6 +295,111 @@ def _summary_lines(summary: ExtractSummary) -> Iterable[str]:
         yield f"  {'seconds':<{width}}  {summary.seconds:>11,.1f}"
 
 
+class ImageFormatName(str, Enum):
+    any = "any"
+    png = "png"
+    jpg = "jpg"
+    dicom = "dicom"
+
+
+class MaskFormatName(str, Enum):
+    csv = "csv"
+    png = "png"
+
+
+def _list_converters(wanted: bool) -> None:
+    if wanted:
+        from graphprep.convert import converters
+
+        found = converters()
+        width = max(map(len, found))
+        _print_lines(f"{name:<{width}}  {converter.expects}" for name, converter in found.items())
+        raise typer.Exit
+
+
+@app.command("convert")
+def convert_cli(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of the data set; --list prints them.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Where the files of the data set are.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="The folder to write.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="ROOT", show_default="PATH", help="The folder with the images; paths are relative to it."),
+    ] = None,
+    image_format: Annotated[ImageFormatName, typer.Option(help="Use images of this format.")] = ImageFormatName.any,
+    masks: Annotated[
+        MaskFormatName, typer.Option(help="Masks as one file of run lengths, or as one file each.")
+    ] = MaskFormatName.csv,
+    encoding: Annotated[str, typer.Option(metavar="NAME", help="Encoding of text files.")] = "utf-8",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another conversion in OUT.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--list", help="List the data sets and what PATH must hold.", callback=_list_converters, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Convert a published data set to reports.csv, labels.csv, boxes.json and masks."""
+    from graphprep.convert import ConvertOptions, convert, summary_lines
+
+    options = ConvertOptions(images, image_format.value, masks.value, encoding)
+    document = convert(source, path, output, options, overwrite=overwrite, progress=not quiet)
+    if not quiet:
+        _print_lines(summary_lines(document, path, output, options))
+
+
+@app.command("phantom")
+def phantom_cli(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write.")],
+    studies: Annotated[int, typer.Option("--n", help="Pairs of images and report.")] = 600,
+    seed: Annotated[int, typer.Option(help="Another seed gives other patients.")] = 0,
+    size: Annotated[int, typer.Option(help="Pixels along an edge of the images.")] = 256,
+    contrast: Annotated[float, typer.Option(help="Factor on the density of findings; less is harder.")] = 1.0,
+    omissions: Annotated[float, typer.Option(help="Share of present findings that reports leave out.")] = 0.1,
+    wrong: Annotated[float, typer.Option(help="Share of statements of reports that are wrong.")] = 0.0,
+    masks: Annotated[bool, typer.Option("--masks/--no-masks", help="Write masks of findings and anatomy.")] = True,
+    overlay: Annotated[
+        int, typer.Option(metavar="N", help="Write overlay.png: N images with boxes and masks drawn on them.")
+    ] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, show_default="one per processor, at most 8", help="Worker processes.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a phantom made with other options.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Write drawn chest radiographs with reports, labels, boxes, masks and graphs, from a known truth."""
+    from graphprep.phantom.make import PhantomOptions, make_phantom
+
+    summary = make_phantom(
+        output,
+        PhantomOptions(studies, seed, size, contrast, omissions, wrong, masks),
+        workers=workers,
+        overlay=overlay,
+        overwrite=overwrite,
+        progress=not quiet,
+    )
+    if quiet:
+        return
+    state = " was complete already, of the same options: nothing was drawn. It holds" if summary.already_complete else ""
+    typer.echo(f"{summary.output}{state}")
+    if summary.resumed_from:
+        typer.echo(f"  {summary.resumed_from:,} studies were there from an earlier run.")
+    _print_lines(
+        f"  {name:<10}{count:>11,}"
+        for name, count in (
+            ("patients", summary.subjects),
+            ("studies", summary.studies),
+            ("images", summary.images),
+            ("boxes", summary.boxes),
+        )
+    )
+    if not summary.already_complete:
+        typer.echo(f"  {'seconds':<10}{summary.seconds:>11,.1f}")
+
+
 @app.command("validate")
 def validate_cli(graphs: GraphsArgument) -> None:
     """Check a folder of graphs against the data contract. Exit code 1 if it does not keep it."""
@@ -326,6 +442,136 @@ def show_cli(
         typer.echo(view.json())
     else:
         typer.echo(view.text(**_terminal()), nl=False)
+
+
+@app.command("evaluate")
+def evaluate_cli(
+    predicted: Annotated[Path, typer.Argument(metavar="PRED", help="The graphs to score, or RadGraph's JSON.")],
+    gold: Annotated[Path, typer.Option("--gold", metavar="GOLD", help="What is taken to be right: graphs or JSON.")],
+    origin: Annotated[OriginName, typer.Option(help="Nodes and edges that reports state, or all.")] = OriginName.stated,
+    bootstrap: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Resamples for the intervals; 0: no intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    labels: Annotated[
+        str, typer.Option(metavar="SET", help="The labels to compare, as `graphprep labels --set` has them.")
+    ] = "chexpert14",
+    errors: Annotated[int, typer.Option(min=0, metavar="N", help="How many confusions to print.")] = 20,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="Print a sentence with each confusion.")] = True,
+    top: Annotated[int, typer.Option(min=1, help="How many concepts to print.")] = 20,
+    json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Score graphs against other graphs of the same reports: mentions, relations, nodes and edges."""
+    from graphprep.evaluate import evaluate
+    from graphprep.evaluate.tables import format_evaluation
+
+    found = evaluate(
+        predicted,
+        gold,
+        origin=origin.value,
+        bootstrap=bootstrap,
+        seed=seed,
+        labels=labels,
+        errors=errors,
+        text=text,
+        show_progress=not quiet,
+    )
+    _print_json(found) if json else typer.echo(format_evaluation(found, top), nl=False)
+
+
+@app.command("labels")
+def labels_cli(
+    graphs: GraphsArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The CSV file to write.")],
+    set: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="chexpert14, chestxray14, chexbert, own (the concepts), or a YAML file: label → concepts.",
+        ),
+    ] = "chexpert14",
+    images: Annotated[bool, typer.Option("--images", help="One row per image: the labels.csv of training.")] = False,
+    hierarchy: Annotated[
+        bool, typer.Option(help="Count a finding for the labels of what it is a kind of, too.")
+    ] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Write labels of reports or images: 1, 0 (denied), -1 (uncertain) or empty."""
+    from graphprep.labels import labels
+
+    done = labels(graphs, output, set, images=images, hierarchy=hierarchy, show_progress=not quiet)
+    if not quiet:
+        typer.echo(f"{output}: {_number(done.rows, 'row')}, {_number(done.columns, 'label')}.")
+    if done.without_image:
+        typer.echo(f"Warning: {_number(done.without_image, 'report')} without an image made no row.", err=True)
+
+
+@app.command("export")
+def export_cli(
+    graphs: GraphsArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    format: Annotated[ExportFormat, typer.Option(help="JSON, a zip of GraphML files, or arrays (.npz).")],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Write graphs as RadGraph's JSON, as GraphML, or as arrays for PyTorch Geometric."""
+    from graphprep.export import export
+
+    count = export(graphs, format.value, output, show_progress=not quiet)
+    if not quiet:
+        typer.echo(f"{output}: {_number(count, 'report')}.")
+
+
+@app.command("import-radgraph")
+def import_radgraph_cli(
+    annotations: Annotated[Path, typer.Argument(metavar="FILE", help="RadGraph's JSON.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="GRAPHS", help="The folder to write.")],
+    reports: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reports", metavar="FILE", help="The reports that were annotated, as for `extract`; repeatable."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(metavar="ROOT", help="The folder that image paths are relative to.")
+    ] = None,
+    section_rules: Annotated[Path | None, typer.Option(metavar="FILE", help="Further section headings (YAML).")] = None,
+    anatomy_vocab: AnatomyOption = None,
+    pathology_vocab: PathologyOption = None,
+    text: Annotated[bool, typer.Option("--text/--no-text", help="Keep report text in the output.")] = True,
+    workers: Annotated[
+        int | None, typer.Option(min=1, show_default="one per processor, at most 8", help="Worker processes.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace graphs made with other settings or input.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
+) -> None:
+    """Write the graphs of reports that RadGraph has annotated."""
+    from graphprep.workers import keep_torch_out
+
+    keep_torch_out()
+    from graphprep.import_radgraph import import_radgraph
+    from graphprep.pipeline import PipelineSettings
+
+    done = import_radgraph(
+        annotations,
+        output,
+        reports=reports or (),
+        settings=PipelineSettings(
+            section_rules=section_rules, anatomy_vocab=anatomy_vocab, pathology_vocab=pathology_vocab
+        ),
+        images=images,
+        text=text,
+        workers=workers,
+        overwrite=overwrite,
+        progress=not quiet,
+        command=sys.argv,
+    )
+    if not quiet:
+        _print_lines(_summary_lines(done.extract))
+    if done.unused:
+        typer.echo(f"Warning: {_number(done.unused, 'annotation')} of no report that could be used.", err=True)
 
 
 @vocab_app.command("list")

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from graphprep.errors import UserError
+from graphprep.errors import ReportError, UserError
 from graphprep.pipeline import ALL_SECTIONS, Pipeline, PipelineSettings
 from graphprep.progress import Progress
 from graphprep.progress import progress as shown_progress
@@ -301,15 +301,17 @@ def _tables(pipeline: GraphPipeline, text: bool, task: Task) -> Tables:
                 continue
             try:
                 graphs += pipeline.run([item])
+            except ReportError as error:
+                rejects.append(_failed(item, error.reason, error.detail))
             except Exception as error:  # its type only: the message may quote the report
-                rejects.append(_failed(item, type(error).__name__))
+                detail = f"The extractor failed on this report ({type(error).__name__}); please report it as a bug, without the report."
+                rejects.append(_failed(item, "extraction_failed", detail))
     return tables_of(graphs, rejects, text)
 
 
-def _failed(report: Report, error: str) -> Reject:
+def _failed(report: Report, reason: str, detail: str) -> Reject:
     content = json.dumps({"report_id": report.report_id, "text": report.text}, ensure_ascii=False)[:2000]
-    detail = f"The extractor failed on this report ({error}); please report it as a bug, without the report."
-    return Reject(report.source, report.source_row, report.report_id, "extraction_failed", detail, content)
+    return Reject(report.source, report.source_row, report.report_id, reason, detail, content)
 
 
 def _results(

@@ -1,0 +1,67 @@
+"""The benchmark of agreement with RadGraph, on two invented reports and as a program."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import graphprep
+from graphprep.extract import extract
+
+ROOT = Path(graphprep.__file__).resolve().parent.parent
+
+
+def test_a_table_of_two_reports(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").write_text(
+        "report_id,findings\nx,No pleural effusion.\ny,The heart is mildly enlarged.\n", encoding="utf-8"
+    )
+    extract([tmp_path / "reports.csv"], tmp_path / "graphs", progress=False, workers=1)
+
+    def entity(tokens: str, start: int, label: str, *relations: list[str]) -> dict[str, object]:
+        return {"tokens": tokens, "label": label, "start_ix": start, "end_ix": start, "relations": list(relations)}
+
+    present, absent = "::definitely present", "::definitely absent"
+    mentions = {
+        "0": {
+            "text": "no pleural effusion .",
+            "entities": {
+                "1": entity("pleural", 1, f"Anatomy{present}"),
+                "2": entity("effusion", 2, f"Observation{absent}", ["located_at", "1"]),
+            },
+        },
+        "1": {
+            "text": "the heart is mildly enlarged .",
+            "entities": {
+                "1": entity("heart", 1, f"Anatomy{present}"),
+                "2": entity("mildly", 3, f"Observation{present}", ["modify", "3"]),
+                "3": entity("enlarged", 4, "Observation::uncertain"),  # not as we read it, and without its place
+            },
+        },
+    }
+    (tmp_path / "mentions.json").write_text(json.dumps(mentions), encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "benchmarks" / "radgraph_agreement.py",
+            "mentions.json",
+            "graphs",
+            "-o",
+            "out/table.txt",
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out" / "table.txt").read_text(encoding="utf-8") == done.stdout
+    figures = {line[:27].strip(): line[27:].split()[:3] for line in done.stdout.splitlines()}
+    assert figures["span"] == ["1.000", "1.000", "1.000"]
+    assert figures["span and label"] == ["0.800", "0.800", "0.800"]
+    assert figures["relations"] == ["0.667", "1.000", "0.800"]
+    assert figures["relations with typed ends"] == ["0.333", "0.500", "0.400"]
