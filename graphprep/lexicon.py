@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -16,7 +17,22 @@ import yaml
 
 from graphprep.records import Side
 from graphprep.vocabulary import Vocabulary
-from graphprep.words import STOP_WORDS, stem, tokenize
+from graphprep.words import PLACEHOLDER, STOP_WORDS, stem, tokenize
+
+_CACHE_SIZE = 4096
+
+# What is said of these has no side.
+_MIDLINE = frozenset(("heart", "mediastinum", "spine", "trachea", "esophagus", "pericardium", "sternum"))
+
+
+def midline(anatomy: Vocabulary) -> frozenset[str]:
+    """Return the structures in the midline, of which there is one."""
+    return frozenset(
+        place.id
+        for place in anatomy.concepts.values()
+        if not place.sided
+        and not _MIDLINE.isdisjoint((place.id, *anatomy.ancestors(place.id), *anatomy.wholes(place.id)))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +63,7 @@ class Lexicon:
         self._convexities: dict[str, Side] = {
             word: side for side, words in raw["convexities"].items() for word in words
         }
+        self._exact = lru_cache(maxsize=_CACHE_SIZE)(self._look_up)
         self._add_listed(raw)
         self._add_vocabularies(anatomy, pathology)
 
@@ -93,7 +110,7 @@ class Lexicon:
                 stem(word)
                 for phrase in phrases
                 for word in tokenize(phrase)
-                if word not in STOP_WORDS and word[0].isalpha()
+                if word not in STOP_WORDS and word[0].isalpha() and not PLACEHOLDER.fullmatch(word)
             }
 
         for abbreviation in anatomy.abbreviations:
@@ -151,7 +168,7 @@ class Lexicon:
         entry = self._exact(text)
         return entry.modifier if entry is not None else None
 
-    def _exact(self, text: str) -> Entry | None:
+    def _look_up(self, text: str) -> Entry | None:
         tokens = tuple(tokenize(text.lower()))
         return (
             next((entry for phrase, entry in self._phrases.get(tokens[0], ()) if phrase == tokens), None)

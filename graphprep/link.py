@@ -15,15 +15,32 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from graphprep.lexicon import Lexicon
+from graphprep.lexicon import Lexicon, midline
 from graphprep.records import Assertion, Attribute, Document, Label, Mention, RelationType, Side, Temporality
 from graphprep.vocabulary import Vocabulary
-from graphprep.words import content_stems, stem, tokenize
+from graphprep.words import content_stems, has_placeholder, stem, tokenize
 
 _CACHE_SIZE = 32_768
 
 # "Increased interstitial markings" are prominent ones; nothing is said of an earlier film.
-_PROMINENT_WHEN_INCREASED = frozenset(("marking", "density", "opacity", "lucency", "attenuation", "opacification"))
+_PROMINENT_WHEN_INCREASED = frozenset(
+    (
+        "diameter",
+        "marking",
+        "density",
+        "opacity",
+        "lucency",
+        "attenuation",
+        "opacification",
+        "kyphosis",
+        "curvature",
+        "lordosis",
+    )
+)
+# How a statement begins that something is as it should be.
+_NORMAL = ("normal", "within normal", "within limits", "within the normal", "in normal range", "wnl", "unremarkable")
+# Tissue that a finding's name may have ("airspace disease"), and the lung as a whole: where it is, is not said by them.
+_TISSUES = frozenset(("airspace", "alveoli", "pulmonary_interstitium", "pulmonary_parenchyma", "lung", "chest"))
 _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
 
@@ -93,6 +110,7 @@ class Linker:
         self._wholes = {
             concept: {*anatomy.ancestors(concept), *anatomy.wholes(concept)} for concept in anatomy.concepts
         }
+        self._midline = midline(anatomy)
         self._named_sides = {
             concept.id: {word for synonym in concept.synonyms for word in content_stems(synonym)} & {"left", "right"}
             for concept in anatomy.concepts.values()
@@ -157,7 +175,12 @@ class Linker:
             if type_ == "suggestive_of"
         )
         findings = self._place_suggested(findings, suggestions)
-        return LinkedSentence(tuple(concepts), tuple(all_places), tuple(findings), suggestions)
+        named = [place for finding in findings for place in finding.places]
+        sided = {(place.concept, place.mentions) for place in named if place.side is not None}
+        all_places = [
+            place for place in all_places if place.side is not None or (place.concept, place.mentions) not in sided
+        ]
+        return LinkedSentence(tuple(concepts), tuple(dict.fromkeys(all_places + named)), tuple(findings), suggestions)
 
     # -- anatomy ---------------------------------------------------------------------------------------------------
 
@@ -175,8 +198,12 @@ class Linker:
             groups = [own]
         places: list[Place] = []
         last_side: Side | None = None
-        for group in groups:
+        for number, group in enumerate(groups):
             members = group if head in group else [*group, head]
+            if all(self._lexicon.side(items[index].text) is not None for index in group) and number + 1 < len(groups):
+                # "right and left upper lobes": the level is said once
+                level = [index for index in groups[number + 1] if self._lexicon.side(items[index].text) is None]
+                members = [*group, *(index for index in level if index != head), head]
             side = self._side(items, group) or (last_side if head in group or len(groups) > 1 else None)
             last_side = self._side(items, group) or last_side
             words: set[str] = set()
@@ -214,15 +241,20 @@ class Linker:
         self, items: Sequence[Item], members: Sequence[int], head: int, words: set[str]
     ) -> tuple[list[str | None], Side | None]:
         """Return the concept that the words name, and a second one that the rest of them names ("bibasilar airspace")."""
+        if has_placeholder(items[head].text):
+            return [None], None
         for index in members:
             abbreviation = self._anatomy.abbreviations.get(items[index].text.lower())
             if abbreviation is not None:
-                return [abbreviation.concept], abbreviation.side
+                rest = words - content_stems(items[index].text)
+                other = self._place_index.best(rest, rest)  # "RLL airspace opacity"
+                beside = other is not None and other not in self._wholes[abbreviation.concept]
+                return [abbreviation.concept, *([other] if beside else [])], abbreviation.side
         match = self._place_index.best_match(content_stems(items[head].text), words) or self._place_index.best_match(
             words, words
         )
-        if match is None:
-            return [None], None
+        if match is None or (match[0] == "vein" and "venous" in words):
+            return [None], None  # "venous catheter": what it is, not where
         concept, rest = match[0], words - match[2]
         second = self._place_index.best(rest, rest)
         if second is None or second == concept or second in self._wholes[concept]:
@@ -236,13 +268,17 @@ class Linker:
     ) -> list[Finding]:
         chain = [index for index in _closure(head, modifiers) if items[index].label == "observation"]
         located = [
-            target for index in (head, *chain) for type_, target in items[index].relations if type_ == "located_at"
+            target
+            for index in (head, *chain)
+            for type_, target in items[index].relations
+            # "stable silhouette with effusion": the change is of both, the place is not
+            if type_ == "located_at" and (index == head or not self._is_change(items[index].text))
         ]
         places = [place for target in dict.fromkeys(located) for place in places_of.get(target, ())]
+        if "lobectomy" in content_stems(items[head].text):  # "upper lobectomy": of the upper lobe
+            places = [self._named_lobe(items, place) for place in places]
         bare_sides = {place.side for place in places if place.concept is None and place.side is not None}
-        bare_side: Side | None = None
-        if bare_sides:
-            bare_side = bare_sides.pop() if len(bare_sides) == 1 else "bilateral"
+        bare_side = _joint_side(bare_sides)
         own_side = next(
             (side for index in (head, *chain) if (side := self._lexicon.convexity(items[index].text)) is not None), None
         )
@@ -252,16 +288,20 @@ class Linker:
         own_words = set(content_stems(items[head].text))
         modifier_words: set[str] = set()
         for index in chain:
-            modifier_words |= content_stems(items[index].text)
+            if not self._is_count(items[index].text):
+                modifier_words |= content_stems(items[index].text)
 
         for unnamed in places:
-            if unnamed.concept is None:  # "volume" of a volume loss names no place, and is needed for the finding
+            if unnamed.concept is None and not has_placeholder(
+                items[unnamed.mentions[0]].text
+            ):  # "volume" of a volume loss names no place, and is needed for the finding
                 modifier_words |= {
                     word
                     for index in unnamed.mentions
                     if self._lexicon.side(items[index].text) is None
                     for word in content_stems(items[index].text)
                 }
+        before = sorted((place for place in named if place.mentions[0] < head), key=lambda place: place.mentions[0])
         said_of = self._lexicon.is_state(items[head].text)  # "heart and hila are normal": each by itself
 
         by_concept: dict[str, list[Place]] = {}
@@ -269,12 +309,13 @@ class Linker:
         targets: Sequence[Place | None] = named or [None]
         for place in targets:
             place_words = self._words_of(items, place)
-            # Every place that stands before the head names it: "basal airspace disease", "airspace opacity in the middle lobe".
-            if not said_of:
-                place_words = place_words.union(
-                    *(self._words_of(items, other) for other in named if other.mentions[0] < head)
-                )
             linked = self._finding_concept(own_words, modifier_words, place_words, place)
+            apart = [other for other in before if place is not None and _coordinated(items, place, other)]
+            if not said_of and not (linked is not None and linked[1] and apart):
+                # A place before the head names it too ("basal airspace disease"), of coordinated places the nearest.
+                others = [other for other in before if other is before[-1] or other not in apart]
+                place_words = place_words.union(*(self._words_of(items, other) for other in others))
+                linked = self._finding_concept(own_words, modifier_words, place_words, place)
             if linked is None:
                 continue
             concept, uses_place = linked
@@ -283,27 +324,117 @@ class Linker:
                 by_concept[concept].append(place)
                 if uses_place:
                     used.setdefault(concept, set()).update(place.mentions)
+        # One device: "left jugular catheter, tip in the right atrium" is named by the first place, and lies at both.
+        kinds = [concept for concept in by_concept if self._pathology.concepts[concept].category == "device"]
+        named_by_place = [concept for concept in kinds if concept in used]
+        if len(kinds) > 1 and len(named_by_place) == 1:
+            by_concept = {named_by_place[0]: [place for concept in kinds for place in by_concept[concept]]}
         attributes = self._attributes(items, head, chain)
         findings: list[Finding] = []
+        normal = any(items[index].text.startswith(_NORMAL) and items[index].assertion != "absent" for index in chain)
         for concept, at in by_concept.items():
+            if normal and not said_of and self._pathology.concepts[concept].category == "finding":
+                continue  # "engorgement appears within normal limits"
+            if places and not named and bare_side is None and self._is_bare_normality(concept, own_words):
+                continue  # "pulmonary ___ are normal", "contours normal": of what is not said
             said = (head, *sorted(chain), *sorted(used.get(concept, set())), *side_mentions)
-            for side, where in _by_side(at, bare_side):
+            side_of_device = self._device_side(concept, places, head)
+            if side_of_device is not None:
+                findings.append(
+                    Finding(
+                        concept,
+                        side_of_device,
+                        self._assertion(items, head, chain),
+                        tuple(at),
+                        attributes,
+                        tuple(dict.fromkeys(said)),
+                    )
+                )
+                continue
+            split = self._sides_apart(items, head, chain, places)
+            for side, where in _by_side(at, bare_side, apart=split is not None):
+                own = attributes if split is None or side not in split else self._attributes(items, head, split[side])
                 findings.append(
                     Finding(
                         concept,
                         side,
                         self._assertion(items, head, chain),
-                        where,
-                        attributes,
+                        tuple(self._with_side(place, side) for place in where),
+                        own,
                         tuple(dict.fromkeys(said)),
                     )
                 )
         return findings
 
+    def _named_lobe(self, items: Sequence[Item], place: Place) -> Place:
+        """Return the lobe that a level says when the word lobe is part of the operation's name."""
+        words = {word for index in place.mentions for word in content_stems(items[index].text)} | {"lobe"}
+        concept = self._place_index.best(words - {"lobe"}, words) if place.concept is None else None
+        return place if concept is None else replace(place, concept=concept)
+
+    def _is_count(self, text: str) -> bool:
+        """Whether a modifier counts the leads or chambers ("dual-lead pacemaker": not a lead)."""
+        attribute = self._lexicon.attribute(text)
+        return attribute is not None and attribute[0] == "number" and tokenize(text)[-1] in {"lead", "chamber"}
+
+    def _is_change(self, text: str) -> bool:
+        attribute = self._lexicon.attribute(text)
+        return attribute is not None and attribute[0] == "change"
+
+    def _is_bare_normality(self, concept: str, words: set[str]) -> bool:
+        """Whether the concept is what a word such as normal means by itself."""
+        return (
+            self._pathology.concepts[concept].category == "normality"
+            and self._finding_index.best(words, words) == concept
+        )
+
+    def _with_side(self, place: Place, side: Side | None) -> Place:
+        """Give a place named without side the side of the finding ("pleural thickening at the left apex": the left pleura)."""
+        if place.side is not None or side is None or place.concept is None:
+            return place
+        return replace(place, side=side) if self._anatomy.concepts[place.concept].sided else place
+
+    def _device_side(self, concept: str, places: Sequence[Place], head: int) -> Side | None:
+        """The side that a device itself is said to have; where its tip lies is another matter ("left PICC, tip in the right atrium")."""
+        if self._pathology.concepts[concept].category != "device":
+            return None
+        before = {place.side for place in places if place.side is not None and place.mentions[0] < head}
+        after = {place.side for place in places if place.side is not None and place.mentions[0] > head}
+        return before.pop() if len(before) == 1 and after else None
+
+    def _sides_apart(
+        self, items: Sequence[Item], head: int, chain: Sequence[int], places: Sequence[Place]
+    ) -> dict[Side | None, list[int]] | None:
+        """Return the modifiers of each side where two sides of one noun differ: "moderate right and small left effusions"."""
+        before = sorted(
+            (index, side)
+            for place in places
+            for index in place.mentions
+            if index < head and (side := self._lexicon.side(items[index].text)) in ("left", "right")
+        )
+        if [side for _, side in before] not in (["left", "right"], ["right", "left"]):
+            return None
+        (first, first_side), (second, second_side) = before
+        turn = next((index for index in range(first + 1, second + 1) if items[index].after_join), None)
+        if turn is None:
+            return None
+        own = {
+            first_side: [index for index in chain if index < turn],
+            second_side: [index for index in chain if turn <= index < head],
+        }
+        kinds = [{attribute.kind for attribute in self._attributes(items, head, indices)} for indices in own.values()]
+        if kinds[0].isdisjoint(kinds[1]):
+            return None
+        shared = [index for index in chain if index > head]
+        return {side: indices + shared for side, indices in own.items()}
+
     def _words_of(self, items: Sequence[Item], place: Place | None) -> frozenset[str]:
         if place is None or place.concept is None:
             return frozenset()
-        return self._place_words[place.concept].union(*(content_stems(items[index].text) for index in place.mentions))
+        said = [content_stems(items[index].text) for index in place.mentions]
+        if any(items[index].text in self._anatomy.abbreviations for index in place.mentions):
+            said.append(content_stems(self._anatomy.concepts[place.concept].name))  # RIJ: internal jugular vein
+        return self._place_words[place.concept].union(*said)
 
     def _words_above(self, place: Place | None) -> frozenset[str]:
         if place is None or place.concept is None:
@@ -367,6 +498,9 @@ class Linker:
             ]
             if finding.side or not signs or not self._at_its_site(finding):
                 placed.append(finding)
+            elif self._pathology.concepts[finding.concept].site in self._midline:
+                central = [place for sign in signs for place in sign.places if place.concept in self._midline]
+                placed.append(replace(finding, places=tuple(dict.fromkeys((*finding.places, *central)))))
             else:
                 placed += [
                     replace(finding, side=sign.side, places=tuple(dict.fromkeys(finding.places + sign.places)))
@@ -377,14 +511,19 @@ class Linker:
     def _at_its_site(self, finding: Finding) -> bool:
         site = self._pathology.concepts[finding.concept].site
         usual = {site, *self._wholes[site], *self._anatomy.ancestors(site)} if site is not None else set()
-        return all(place.concept in usual for place in finding.places)
+        return all(place.concept in usual or place.concept in _TISSUES for place in finding.places)
 
     def _attributes(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> tuple[Attribute, ...]:
         found: set[Attribute] = set()
         for index in chain:
             item = items[index]
             if not any(
-                type_ == "modify" and (target == head or self._lexicon.attribute(items[target].text) is None)
+                type_ == "modify"
+                and (
+                    target == head
+                    or self._lexicon.attribute(items[target].text) is None
+                    or self._only_prominent(items, target, head)
+                )
                 for type_, target in item.relations
             ):
                 continue  # "minimally displaced": not a minimal fracture
@@ -394,12 +533,17 @@ class Linker:
             attribute = self._lexicon.attribute(item.text)
             if attribute is None:
                 continue
-            if item.text == "increased" and index < head and stem(items[head].text) in _PROMINENT_WHEN_INCREASED:
+            if self._only_prominent(items, index, head):
                 continue
             denied = item.assertion == "absent" and items[head].assertion != "absent"
             if not denied or attribute[1] in {"resolved", "removed", "unchanged"}:
                 found.add(Attribute(*attribute))
         return tuple(sorted(found))
+
+    @staticmethod
+    def _only_prominent(items: Sequence[Item], index: int, head: int) -> bool:
+        """Whether "increased" is no change ("mildly increased interstitial markings" are mild)."""
+        return items[index].text == "increased" and index < head and stem(items[head].text) in _PROMINENT_WHEN_INCREASED
 
     def _assertion(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> Assertion:
         """The assertion of the head; what has resolved or was removed is absent."""
@@ -475,7 +619,7 @@ def _items(text: str, group: Sequence[Mention]) -> tuple[Item, ...]:
                     for relation in mention.relations
                     if first <= relation.target <= last
                 ),
-                not _JOINING.isdisjoint(tokenize(gap)),
+                not gap.isspace() and not _JOINING.isdisjoint(tokenize(gap)),
             )
         )
     return tuple(items)
@@ -503,12 +647,33 @@ def _closure(head: int, modifiers: dict[int, list[int]]) -> list[int]:
     return found
 
 
-def _by_side(places: Sequence[Place], bare_side: Side | None) -> list[tuple[Side | None, tuple[Place, ...]]]:
-    """Split the places of a finding by side; places without side go with the only side, or with every side."""
+def _coordinated(items: Sequence[Item], one: Place, other: Place) -> bool:
+    """Whether "and" or a comma stands between two places: "the lungs and pleural spaces show no abnormality"."""
+    return items[max(min(one.mentions), min(other.mentions))].after_join and one != other
+
+
+def _joint_side(sides: set[Side]) -> Side | None:
+    if not sides:
+        return None
+    return next(iter(sides)) if len(sides) == 1 else "bilateral"
+
+
+def _by_side(
+    places: Sequence[Place], bare_side: Side | None, apart: bool
+) -> list[tuple[Side | None, tuple[Place, ...]]]:
+    """Split the places of a finding by side; places without side go with the only side, or with every side.
+
+    `apart`: a side said before the place's is another finding's ("moderate right and small left pleural effusions").
+    """
     sides: list[Side] = []
     for place in places:
         if place.side is not None and place.side not in sides:
             sides.append(place.side)
+    if apart:
+        return [
+            (side, tuple(replace(place, side=side) for place in places if place.concept is not None))
+            for side in ("left", "right")
+        ]
     if "bilateral" in sides or bare_side == "bilateral":
         return [("bilateral", tuple(places))]
     if not sides:

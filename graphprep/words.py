@@ -86,6 +86,11 @@ def stem(word: str) -> str:
     return word[:-1]
 
 
+def has_placeholder(text: str) -> bool:
+    """Return whether a word of the text was removed by de-identification."""
+    return any(PLACEHOLDER.fullmatch(token) for token in tokenize(text))
+
+
 def tokenize(text: str) -> list[str]:
     """Return the tokens of a text, as RadGraph counts them."""
     return TOKEN.findall(text)

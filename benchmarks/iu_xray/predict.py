@@ -55,6 +55,8 @@ def predict(graph: ReportGraph, anatomy: Vocabulary, pathology: Vocabulary) -> d
         if node.assertion != "absent":
             codes |= set(concept.labels.get("iu_codes", ()))
             chestxray14 |= set(concept.labels.get("chestxray14", ()))
+        if _is_denied_state(node, graph):
+            continue
         for label in concept.labels.get("iu_read", ()):
             entries.append(
                 {
@@ -77,6 +79,15 @@ def predict(graph: ReportGraph, anatomy: Vocabulary, pathology: Vocabulary) -> d
         "codes": sorted(codes),
         "negbio14": sorted(chestxray14),
     }
+
+
+def _is_denied_state(node: Node, graph: ReportGraph) -> bool:
+    """Whether a structure is said to be as it should be ("the heart is not enlarged"), which is no finding, denied or not."""
+    if node.assertion != "absent" or node.concept not in VALUES["denial_is_normal"]:
+        return False
+    return all(
+        graph.mentions[mention].text.lower() not in VALUES["findings_denied"] for mention in node.mentions
+    ) and any(graph.mentions[mention].text.lower() in VALUES["states"] for mention in node.mentions)
 
 
 def _labels_of_place(concept: str, anatomy: Vocabulary) -> set[str]:

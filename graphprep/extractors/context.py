@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -38,12 +39,20 @@ CATEGORIES = (
 _MEANING_CUES = ("suggest", "concern", "suspicio", "worrisome", "indicat")
 
 
+# Hedges that a whole list follows: "differential includes edema, infection, aspiration".
+_LISTING_CUES = re.compile("differential|possibilities|etiologies|consideration|includes")
+_APPEARING = frozenset(("appears to be", "appear to be", "seems to be", "seem to be", "seems"))
+# How the rules write a question mark at the end of a sentence; one before a word says it of that word ("?pneumonia").
+_QUESTION = "(?)"
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the cues around an observation make of it."""
 
     assertion: Assertion = "present"
     temporality: Temporality = "current"
+    denied_after: bool = False  # absent by a cue that follows: "tip not seen"
 
 
 class _Tokenizer:
@@ -136,7 +145,16 @@ class ContextReader:
         self._context = ConText(
             self._language, rules=None, span_attrs=None, input_span_type="group", span_group_name="observations"
         )
-        self._context.add(load_rules(rules_file))
+        rules = load_rules(rules_file)
+        self._context.add(rules)
+        anchors = [_anchors(rule) for rule in rules if rule.category not in {"PSEUDO", "TERMINATE"}]
+        # Words of which a sentence has one if it has a cue; None: a rule's pattern does not tell.
+        self._anchors = None if any(not words for words in anchors) else frozenset[str]().union(*anchors)
+
+    def _has_no_cue(self, tokens: Sequence[str]) -> bool:
+        if self._anchors is None or tokens[-1].startswith("?"):
+            return False
+        return self._anchors.isdisjoint([token.lower() for token in tokens])
 
     def __call__(
         self,
@@ -144,29 +162,55 @@ class ContextReader:
         observations: Sequence[tuple[int, int]],
         clause_starts: Sequence[int],
         breaks: Sequence[int],
+        states: Collection[int] = (),
     ) -> list[Context]:
         """Return the context of each observation (token spans), scopes ending where clauses begin.
 
+        `states` are the first tokens of words that say what a structure is like: "appears to be normal" is no hedge.
         `breaks` are the tokens of commas, "with" and "and" outside an "or" list: a hedge does not reach beyond them.
         """
-        if not observations or not tokens:
+        if not observations or not tokens or self._has_no_cue(tokens):
             return [Context() for _ in observations]
         starts: list[bool | int | None] = [False] * len(tokens)
         starts[0] = True
         for at in clause_starts:
             starts[at] = True
-        doc = Doc(self._language.vocab, words=list(tokens), sent_starts=starts)
+        words = list(tokens)
+        if words[-1].startswith("?"):
+            words[-1] = _QUESTION  # said of what stands before: "small pneumothorax?"
+        doc = Doc(self._language.vocab, words=words, sent_starts=starts)
         spans = [Span(doc, start, end, label="OBSERVATION") for start, end in observations]
         doc.spans["observations"] = spans
         self._context(doc)
         cues: dict[tuple[int, int], list[ConTextModifier]] = {}
         for target, cue in doc._.context_graph.edges:
+            if target.start in states and doc[slice(*cue.modifier_span)].text.lower() in _APPEARING:
+                continue
             cues.setdefault((target.start, target.end), []).append(cue)
         return [_settle(doc, span, cues.get((span.start, span.end), []), breaks) for span in spans]
 
 
+def _anchors(rule: ConTextRule) -> frozenset[str]:
+    """Return words of which one stands wherever the rule matches: its longest one (empty: the pattern does not tell)."""
+    if rule.pattern is None:
+        return frozenset((max(TOKEN.findall(rule.literal.lower()), key=len),))
+    if not isinstance(rule.pattern, list):
+        return frozenset()
+    options = [_words_of(token) for token in rule.pattern if isinstance(token, dict) and "OP" not in token]
+    return max((words for words in options if words), key=lambda words: min(map(len, words)), default=frozenset())
+
+
+def _words_of(token: dict[str, Any]) -> frozenset[str]:
+    lower = token.get("LOWER")
+    if isinstance(lower, dict):
+        lower = lower.get("IN")
+    return frozenset((lower,)) if isinstance(lower, str) else frozenset(lower or ())
+
+
 def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Sequence[int]) -> Context:
     """Say what several cues around one observation mean together."""
+    if not cues:
+        return Context()
     categories = {cue.category for cue in cues}
     temporality: Temporality = "current"
     if "HYPOTHETICAL" in categories:
@@ -174,17 +218,30 @@ def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Seque
     elif "HISTORICAL" in categories:
         temporality = "historical"
 
+    if temporality == "historical" and any(
+        history.modifier_span[0] < denial.modifier_span[0] < span.start
+        for history in cues
+        if history.category == "HISTORICAL"
+        for denial in cues
+        if denial.category == "NEGATED_EXISTENCE"
+    ):
+        temporality = "current"  # "history of heart failure, no edema today"
+
     def stops(cue: ConTextModifier) -> bool:
         start, end = cue.modifier_span
         low, high = (end, span.start) if start < span.start else (span.end, start)
-        return any(low <= at < high for at in breaks)
+        lists = _LISTING_CUES.search(doc[start:end].text.lower())
+        return lists is None and any(low <= at < high for at in breaks)
 
     negated = [cue for cue in cues if cue.category == "NEGATED_EXISTENCE"]
     hedges = [cue for cue in cues if cue.category == "POSSIBLE_EXISTENCE" and not stops(cue)]
-    if "RESOLVED" in categories and not hedges:
+    resolved = [cue for cue in cues if cue.category == "RESOLVED"]
+    # "suggesting resolved pneumonia": what is between the hedge and the finding counts
+    if resolved and all(hedge.modifier_span[0] < resolved[-1].modifier_span[0] < span.start for hedge in hedges):
         return Context("absent", temporality)
     if not hedges:
-        return Context("absent" if negated else "present", temporality)
+        after = bool(negated) and all(cue.modifier_span[0] >= span.end for cue in negated)
+        return Context("absent" if negated else "present", temporality, denied_after=after)
     if not negated:
         return Context("uncertain", temporality)
     if any(cue.direction == "BACKWARD" for cue in hedges):

@@ -16,6 +16,8 @@ from graphprep.words import PLACEHOLDER
 # Numbers that count ribs and vertebrae ("5th", "T8", "L1") or list them; they never end a phrase.
 _NUMBER = re.compile(r"\d+(st|nd|rd|th)?|[ctls]\d{1,2}|\d+s?")
 _UNITS = frozenset("cm mm centimeter centimeters millimeter millimeters cms mms".split())
+_FORMERLY = frozenset(("previously", "formerly", "originally"))
+_OPEN_ADJECTIVES = frozenset(("pulmonary",))
 _DETERMINERS = frozenset(("the", "a", "an"))
 _WEAK_HEADS = frozenset("finding findings".split())
 _WEAK_HEAD_CUES = frozenset("acute active abnormal significant acutely".split())
@@ -119,6 +121,9 @@ class PhraseCutter:
         at = 0
         while at < len(lower):
             length = self._measurement(lower, at)
+            if length and at and lower[at - 1] in _FORMERLY:
+                at += length  # what it measured is no property of it now
+                continue
             if length:
                 words.append(
                     Word(at, at + length, " ".join(lower[at : at + length]), Entry(modifier=("measurement", "")), True)
@@ -144,10 +149,20 @@ class PhraseCutter:
                 if text in _DETERMINERS and words and (words[-1].is_anatomy or words[-1].is_observation):
                     close()
             elif entry is not None:
+                if (
+                    words
+                    and words[-1].is_observation
+                    and self._opens(entry)
+                    and self._finding_follows(lower, at + length)
+                ):
+                    close()  # dictated without a stop: "pneumothorax stable cardiomegaly"
                 words.append(Word(at, at + length, text, entry))
             elif _NUMBER.fullmatch(lower[at]):
                 pass
             elif PLACEHOLDER.fullmatch(lower[at]):
+                # The removed noun of "pulmonary ___" may be the vessels or the tissue; the linker gives it no concept.
+                if words and words[-1].text in _OPEN_ADJECTIVES and not self._noun_phrase_goes_on(lower, at + length):
+                    words[-1] = Word(words[-1].start, at + 1, f"{words[-1].text} {text}", words[-1].entry)
                 # A removed word between a place or a modifier and the finding ("costophrenic ___ blunting") ends nothing.
                 if not words or any(word.is_observation for word in words):
                     close()
@@ -160,12 +175,40 @@ class PhraseCutter:
         return phrases, joints
 
     @staticmethod
+    def _opens(entry: Entry) -> bool:
+        """Whether a word may begin a noun phrase: how large or how changed a finding is."""
+        return (
+            entry.modifier is not None
+            and entry.modifier[0] in {"change", "severity"}
+            and not (entry.anatomy or entry.observation or entry.state)
+        )
+
+    def _finding_follows(self, lower: Sequence[str], at: int) -> bool:
+        """Whether the phrase that goes on here has a finding."""
+        while at < len(lower):
+            length, entry = self._lexicon.match(lower, at)
+            if entry is None or self._lexicon.connector(lower, at)[0] is not None:
+                return False
+            if entry.observation:
+                return True
+            at += length
+        return False
+
+    def _noun_phrase_goes_on(self, lower: Sequence[str], at: int) -> bool:
+        if at >= len(lower) or self._lexicon.connector(lower, at)[0] is not None:
+            return False
+        entry = self._lexicon.match(lower, at)[1]
+        return entry is not None and bool(entry.anatomy or entry.modifier or entry.observation)
+
+    @staticmethod
     def _cues_weak_head(word: Word) -> bool:
         return word.is_anatomy or word.text in _WEAK_HEAD_CUES
 
     @staticmethod
     def _measurement(lower: Sequence[str], at: int) -> int:
         """Return the number of tokens of a measurement such as "1 . 5 x 2 cm" that starts here (0: none)."""
+        if not lower[at][0].isdigit():
+            return 0
         end, digits = at, False
         while end < len(lower) and (
             lower[end].isdigit() or (digits and lower[end] in {".", "x", "-", "by", "to", "×"})
@@ -174,6 +217,6 @@ class PhraseCutter:
             end += 1
         if digits and end < len(lower) and lower[end] in _UNITS:
             return end + 1 - at
-        if lower[at][0].isdigit() and lower[at].lstrip("0123456789") in _UNITS:
+        if lower[at].lstrip("0123456789") in _UNITS:
             return 1
         return 0

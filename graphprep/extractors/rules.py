@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import combinations
 from pathlib import Path
 
 from graphprep.extractors.context import Context, ContextReader, rules_hash
 from graphprep.extractors.phrases import Joint, Phrase, PhraseCutter, Word
-from graphprep.extractors.statements import Statements, read_statements
+from graphprep.extractors.statements import DEVICE_PARTS, Statements, read_statements, word_classes
 from graphprep.lexicon import Lexicon
 from graphprep.records import Assertion, Document, Label, Mention, Relation, RelationType, Temporality
 from graphprep.vocabulary import Vocabulary
-from graphprep.words import TOKEN, content_stems, stem, tokenize
+from graphprep.words import TOKEN, stem
 
 # Distinct sentences that a process remembers; about 2 KB each.
 _CACHE_SIZE = 32_768
@@ -54,24 +53,11 @@ class SentenceReader:
         lexicon = Lexicon(anatomy, pathology)
         self._cut = PhraseCutter(lexicon)
         self._context = context_reader
-        self._standalone = frozenset(
-            stem(synonym)
-            for concept in pathology.concepts.values()
-            if concept.category in {"finding", "device"}
-            for synonym in concept.synonyms
-            if len(tokenize(synonym)) == 1
-        )
-
-        self._compounds = frozenset(
-            frozenset(pair)
-            for concept in pathology.concepts.values()
-            for synonym in concept.synonyms
-            for pair in combinations(sorted(content_stems(synonym)), 2)
-        )
+        self._classes = word_classes(anatomy, pathology)
 
     def __call__(self, tokens: Sequence[str]) -> SentenceReading:
         phrases, tail = self._cut(tokens)
-        statements = read_statements(tokens, phrases, tail, self._standalone, self._compounds)
+        statements = read_statements(tokens, phrases, tail, self._classes)
         words = statements.words
         joints = [joint for phrase in phrases for joint in phrase.joints] + tail
         contexts = self._contexts(tokens, statements, phrases, joints)
@@ -105,8 +91,13 @@ class SentenceReader:
     ) -> dict[int, Context]:
         observations = [word for word in statements.words if not word.is_anatomy]
         spans = [(word.start, word.end) for word in observations]
-        contexts = self._context(tokens, spans, statements.clause_starts, _hedge_breaks(joints))
+        states = {word.start for word in observations if word.is_state}
+        contexts = self._context(tokens, spans, statements.clause_starts, _hedge_breaks(joints), states)
         found = {word.start: context for word, context in zip(observations, contexts, strict=True)}
+        for part, device in _denied_parts(statements, found):
+            found[part.start] = Context("absent", found[part.start].temporality)
+            for word in _said_with(statements, device):
+                found[word.start] = Context("present", found[word.start].temporality)
         for word in statements.alternatives:
             if found[word.start].assertion == "present":
                 found[word.start] = Context("uncertain", found[word.start].temporality)
@@ -119,6 +110,21 @@ class SentenceReader:
             if found[suggestion.start].assertion == "present":
                 found[suggestion.start] = Context("uncertain", found[suggestion.start].temporality)
         return found
+
+
+def _denied_parts(statements: Statements, contexts: dict[int, Context]) -> list[tuple[Word, Word]]:
+    """Return the part of a device that is not seen, and the device, which is there: "enteric tube with its tip not seen"."""
+    return [
+        (link.source, link.target)
+        for link in statements.links
+        if link.type == "modify" and stem(link.source.text) in DEVICE_PARTS and contexts[link.source.start].denied_after
+    ]
+
+
+def _said_with(statements: Statements, head: Word) -> list[Word]:
+    """Return a head and what modifies it before it."""
+    before = [link.source for link in statements.links if link.target is head and link.source.start < head.start]
+    return [head, *(word for word in before if not word.is_anatomy)]
 
 
 def _hedge_breaks(joints: list[Joint]) -> list[int]:

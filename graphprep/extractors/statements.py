@@ -12,12 +12,15 @@ The relations are those of RadGraph: `modify`, `located_at`, `suggestive_of`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise
 
 from graphprep.extractors.phrases import Joint, Phrase, Word
+from graphprep.lexicon import midline
 from graphprep.records import RelationType
-from graphprep.words import stem
+from graphprep.vocabulary import Concept, Vocabulary
+from graphprep.words import content_stems, stem, tokenize
 
 # Words for a shape or measure, said of what was named before ("normal in size", "stable in appearance").
 _SHAPES = frozenset(
@@ -27,6 +30,7 @@ _SHAPES = frozenset(
 _LEVELS = frozenset(
     "upper lower mid middle superior inferior anterior posterior lateral medial central peripheral proximal distal internal external apical basilar basal".split()
 )
+_HEIGHTS = frozenset(("high", "low"))  # of a vessel: "in the low SVC"
 # Nouns so general that the word before them says what they are ("granulomatous disease", "airspace opacity").
 _GENERAL = frozenset(
     "opacity density disease process change abnormality lesion finding formation pattern infiltrate structure body material lucency shadow component".split()
@@ -35,11 +39,14 @@ _GENERAL = frozenset(
 _LUNG_PLACES = frozenset(
     "lung lobe hilar perihilar suprahilar infrahilar retrocardiac parenchymal pulmonary hemithorax lingula base apex zone field thorax chest airspace interstitial".split()
 )
+# Adjectives for the tissue of the lung: they name a finding and do not say where it is.
+_TISSUES = frozenset(("lung", "pulmonary", "parenchymal", "airspace", "alveolar", "interstitial"))
 # The lung as a whole says nothing of where the next finding is ("pulmonary consolidation or pneumothorax").
 _WHOLE_LUNG = frozenset(("lung", "pulmonary", "parenchymal", "airspace", "interstitial"))
 _PLAIN_STATES = frozenset(
     "normal clear unremarkable intact midline sharp preserved maintained expanded symmetric patent".split()
 )
+_UNCHANGED = frozenset(("unchanged", "stable", "persistent", "similar"))
 _POSITIVE_STARTS = frozenset(
     (
         "unchanged",
@@ -57,15 +64,72 @@ _POSITIVE_STARTS = frozenset(
         "old",
     )
 )
+# Sizes that are seldom denied: "no pneumothorax, small effusion".
+_SMALL = frozenset(("small", "tiny", "trace", "slight"))
 # Findings that are signs of something rather than diagnoses.
 _SIGNS = frozenset(
-    "opacity opacification density infiltrate nodule marking blunting blunted haziness thickening lucency consolidation calcification prominence pattern disease process change crowding".split()
+    "opacity opacification density infiltrate nodule marking accentuation blunting blunted haziness thickening lucency consolidation calcification prominence pattern disease process change crowding".split()
+)
+_LOOK_ALIKES = frozenset(
+    "atelectasis scar scarring infiltrate pneumonia consolidation edema disease fibrosis effusion fluid thickening".split()
 )
 # A part of a device: where it lies is where the device is.
-_DEVICE_PARTS = frozenset("tip end terminus position placement port course sidehole sideport".split())
+DEVICE_PARTS = frozenset("tip end terminus position placement port course sidehole sideport".split())
 _LISTING = frozenset(("conjunction", "comma", "negation", "versus", "placeholder"))
+# Conditions of a structure that stand side by side ("tortuous calcified aorta"); other states qualify the one that follows.
+_CONDITIONS = frozenset(
+    "tortuous ectatic unfolded uncoiled calcified atherosclerotic kyphotic scoliotic degenerated osteopenic demineralized osteoporotic hyperinflated hyperexpanded emphysematous fibrotic enlarged dilated flattened eventrated deformed fused engorged congested sclerotic lytic".split()
+)
+# After these a statement is complete: "no effusion is seen, the heart is enlarged".
+_COMPLETING = frozenset(
+    "seen identified present noted demonstrated visualized visualised evident found appreciated detected observed visible apparent".split()
+)
+# Words that may join two adjectives of one noun: "persistent but smaller effusion".
+_CONTRASTING = frozenset(("but", "though", "although", "yet", "albeit"))
+# What stands beside a finding is where it is: "effusion with adjacent atelectasis".
+_BESIDE = frozenset(("associated", "adjacent", "overlying", "underlying", "subjacent", "accompanying"))
+# "Possible pneumonia." is a statement of its own; "Probably atelectasis." speaks of what was said before.
+_ADJECTIVES_OF_DOUBT = frozenset(("possible", "probable", "questionable"))
+# These join "postsurgical changes" to the operation that they are of.
+_SPELLING_OUT = frozenset(
+    {
+        "from",
+        "consistent with",
+        "compatible with",
+        "related to",
+        "due to",
+        "in keeping with",
+        "secondary to",
+        "status post",
+    }
+)
+# Adverbs of likelihood: the second of two says it of the same sign ("likely atelectasis, less likely pneumonia").
+_LIKELIHOODS = frozenset(
+    {
+        "likely",
+        "less likely",
+        "more likely",
+        "most likely",
+        "less xxxx",
+        "possibly",
+        "probably",
+        "perhaps",
+        "potentially",
+    }
+    | {"possible", "probable", "questionable", "question", "presumably", "?"}
+)
 _PRONOUNS = frozenset("it this these they those both".split())
 _SINGULAR = frozenset("is was has remains appears seems".split())
+# Organs that things of one list may be of; a place "of" one organ is not that of a finding of another.
+_REGIONS = frozenset(
+    ("lung", "pleura", "hilum", "heart", "aorta", "mediastinum", "diaphragm", "spine", "bone", "abdomen")
+)
+# Words for a side that end so name a place by themselves: bibasilar, biapical.
+_PLACE_ENDINGS = ("apical", "basilar", "basal", "hilar")
+# Parts of both lungs, although one of them may be listed as a place without side (the middle lobe).
+_SIDED_PARTS = frozenset(
+    ("lobe", "apex", "apical", "basilar", "basal", "airspace", "alveolar", "interstitial", "parenchymal")
+)
 
 
 @dataclass(slots=True)
@@ -94,20 +158,73 @@ class Statements:
     back_suggestions: list[Word] = field(default_factory=list)
 
 
-def read_statements(
-    tokens: Sequence[str],
-    phrases: list[Phrase],
-    tail: list[Joint],
-    standalone: Collection[str],
-    compounds: Collection[frozenset[str]],
-) -> Statements:
-    """Return the statements of a sentence.
+@dataclass(frozen=True, slots=True)
+class WordClasses:
+    """What the words of the vocabularies are, as stems.
 
-    `standalone` holds the stems of words that name a finding by themselves: two of them side by side are two findings
-    ("atelectasis effusion"), otherwise the first modifies the second ("compression fracture").
+    `standalone` words name a finding by themselves: two of them side by side are two findings ("atelectasis effusion"),
+    otherwise the first modifies the second ("compression fracture"), as `compounds` do in any case. `devices` are what
+    device names end in, `midline` are findings of structures in the midline, `sided` are places of which there are two:
+    a side said of one thing of a list reaches others that can have one. The regions say what part of the body a word is of.
     """
-    reader = _Reader(tokens, _drop_technique(phrases, tail), tail, standalone, compounds)
-    return reader.read()
+
+    standalone: frozenset[str]
+    compounds: frozenset[frozenset[str]]
+    devices: frozenset[str]
+    midline: frozenset[str]
+    sided: frozenset[str]
+    region_of_finding: Mapping[str, str]
+    region_of_place: Mapping[str, str]
+
+
+def word_classes(anatomy: Vocabulary, pathology: Vocabulary) -> WordClasses:
+    """Return the classes of the words of two vocabularies."""
+    concepts, places = list(pathology.concepts.values()), list(anatomy.concepts.values())
+    in_midline = midline(anatomy)
+    one_word = [
+        (concept, stem(synonym)) for concept in concepts for synonym in concept.synonyms if len(tokenize(synonym)) == 1
+    ]
+    findings = {word for concept, word in one_word if concept.category == "finding"}
+
+    def last_words(of: Iterable[Concept]) -> frozenset[str]:
+        return frozenset(stem(tokenize(synonym)[-1]) for concept in of for synonym in concept.synonyms)
+
+    return WordClasses(
+        frozenset(word for concept, word in one_word if concept.category in {"finding", "device"}),
+        frozenset(
+            frozenset(pair)
+            for concept in concepts
+            for synonym in concept.synonyms
+            for pair in combinations(sorted(content_stems(synonym)), 2)
+        ),
+        last_words(concept for concept in concepts if concept.category == "device") - findings,
+        frozenset(word for concept, word in one_word if concept.category != "device" and concept.site in in_midline),
+        last_words(place for place in places if place.sided)
+        - last_words(place for place in places if not place.sided)
+        - _LEVELS
+        | _SIDED_PARTS,
+        {word: region for concept, word in one_word if (region := _region(anatomy, concept.site)) is not None},
+        {
+            stem(synonym): region
+            for place in places
+            for synonym in place.synonyms
+            if len(tokenize(synonym)) == 1 and (region := _region(anatomy, place.id)) is not None
+        },
+    )
+
+
+def _region(anatomy: Vocabulary, place: str | None) -> str | None:
+    """Return the organ that a place belongs to, as far as places of one list may differ by it."""
+    if place is None:
+        return None
+    return next((part for part in (place, *anatomy.ancestors(place), *anatomy.wholes(place)) if part in _REGIONS), None)
+
+
+def read_statements(
+    tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], classes: WordClasses
+) -> Statements:
+    """Return the statements of a sentence."""
+    return _Reader(tokens, _drop_technique(phrases, tail), tail, classes).read()
 
 
 def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
@@ -123,9 +240,11 @@ def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
         )
         if (
             weak
-            and following
-            and following[0].kind == "technique"
-            and following[0].start == phrase.end
+            and (
+                (following and following[0].kind == "technique" and following[0].start == phrase.end)
+                or [joint.kind for joint in phrase.joints[-2:]]
+                == ["technique", "preposition"]  # "AP view of the chest"
+            )
             and not phrase.has_observation
         ):
             carried += phrase.joints
@@ -143,18 +262,18 @@ class _Reader:
         tokens: Sequence[str],
         phrases: list[Phrase],
         tail: list[Joint],
-        standalone: Collection[str],
-        compounds: Collection[frozenset[str]],
+        classes: WordClasses,
     ) -> None:
         self.tokens = [token.lower() for token in tokens]
         if len(phrases) > 1 and [word.text for word in phrases[0].words] == ["both"] and phrases[1].joined_by("copula"):
             phrases = phrases[1:]  # "Both are unchanged.": a pronoun
         self.phrases = phrases
         self.tail = tail
-        self.standalone = standalone
-        self.compounds = compounds
+        self.classes = classes
         self.out = Statements()
         self.located: dict[int, list[Word]] = {}  # start token of a head → its places
+        self.mentioned: set[int] = set()  # start tokens of the words that are mentions
+        self.linked: set[tuple[RelationType, int, int]] = set()
 
     # -- clauses ---------------------------------------------------------------------------------------------------
 
@@ -177,13 +296,22 @@ class _Reader:
         for joint in reversed(phrase.joints):
             if joint.text == "otherwise" and not phrase.joined_by("comma"):
                 continue  # "lungs otherwise clear"
+            if joint.text in _CONTRASTING and self._contrasts_adjectives(index, clause):
+                continue
+            if joint.kind == "existential" and self._fronted(clause) and self._anatomy_only(clause):
+                continue  # "In the left base there is an opacity"
             if joint.kind in {"break", "existential"}:
-                return joint.start
+                return joint.end if joint.text.endswith((" by", " with", " for")) else joint.start
         denied = any(joint.kind in {"negation", "without"} for at in clause for joint in self.phrases[at].joints)
         with_joint = next((joint for joint in reversed(phrase.joints) if joint.kind == "with"), None)
         if with_joint is not None and denied and not phrase.joined_by("negation", "without", "preposition"):
             return with_joint.start
         separator = next((joint for joint in reversed(phrase.joints) if joint.kind in {"comma", "conjunction"}), None)
+        completed = next((joint for joint in phrase.joints if self._completes(joint)), None)
+        if completed is not None and separator is None and index + 1 < len(self.phrases):
+            opens = phrase.is_anatomy_only and not phrase.joined_by("preposition")
+            if opens and self.phrases[index + 1].joined_by("copula"):
+                return completed.end + 1  # "no effusion is seen the heart is enlarged"
         if phrase.joints and separator is None:
             return None
         start = separator.start if separator is not None else phrase.start
@@ -199,12 +327,12 @@ class _Reader:
                 located = any(
                     self.phrases[at].is_anatomy_only and self.phrases[at].joined_by("preposition") for at in clause
                 )
-                if not located or predicate.has_state or predicate.joined_by("colon"):
+                if not located or self._describes(predicate) or predicate.joined_by("colon"):
                     return start
             if (
                 predicate is not None
                 and not predicate.has_observation
-                and predicate.has_state
+                and self._describes(predicate)
                 and not predicate.has_anatomy
                 and not predicate.joined_by("preposition")
             ):
@@ -223,19 +351,71 @@ class _Reader:
                 return start
             if (
                 phrase.has_observation
-                and separator is not None
-                and self._canonical(first) in _POSITIVE_STARTS
+                and (separator is not None or not phrase.joints)
+                and (
+                    self._canonical(first) in _POSITIVE_STARTS
+                    or (self._canonical(first) in _SMALL and not self._or_follows(index))
+                )
                 and not self.phrases[clause[-1]].is_modifier_only
             ):
                 return start
             if (
                 phrase.has_observation
+                and completed is not None
+                and separator is not None
+                and separator.kind == "comma"
+                and completed.start < separator.start
+            ):
+                return start  # "no pneumothorax is seen, a fracture is present"
+            if (
+                phrase.has_observation
+                and separator is not None
+                and separator.kind == "comma"
+                and self.tokens[separator.start - 1] in _COMPLETING
+                and not self._or_follows(index)
+            ):
+                return start  # "no effusion seen, left hilar calcifications"
+            if (
+                phrase.has_observation
                 and predicate is not None
-                and any(joint.kind == "copula" and joint.text in _SINGULAR for joint in predicate.joints)
+                and any(
+                    joint.kind == "copula" and joint.text in _SINGULAR and not self._completes(joint)
+                    for joint in predicate.joints
+                )
                 and not predicate.joined_by("suggest")
+                and not self._alternative(phrase)
             ):
                 return start
         return None
+
+    def _contrasts_adjectives(self, index: int, clause: list[int]) -> bool:
+        """Whether "but" joins adjectives of one noun ("persistent but smaller effusion") or of one subject ("enlarged but stable")."""
+        phrase, before = self.phrases[index], self.phrases[clause[-1]]
+        following = self.phrases[index + 1] if index + 1 < len(self.phrases) else None
+        if phrase.joined_by("existential", "negation", "without", "comma"):
+            return False
+        if phrase.is_modifier_only:
+            return following is None or following.joined_by("comma", "conjunction", "break")
+        return before.is_modifier_only and not before.joined_by("copula") and phrase.words[0].is_modifier
+
+    def _anatomy_only(self, clause: list[int]) -> bool:
+        return all(self.phrases[at].is_anatomy_only for at in clause)
+
+    def _completes(self, joint: Joint) -> bool:
+        """Whether the verb ends its statement: "is seen", "are present"."""
+        return joint.kind == "copula" and joint.end < len(self.tokens) and self.tokens[joint.end] in _COMPLETING
+
+    @staticmethod
+    def _describes(predicate: Phrase) -> bool:
+        """Whether the predicate says what a structure is like, and not only how a finding has changed."""
+        return any(
+            word.is_state and not (word.entry.modifier is not None and word.entry.modifier[0] == "change")
+            for word in predicate.words
+        )
+
+    def _or_follows(self, index: int) -> bool:
+        """Whether the list that the phrase stands in goes on to an "or", as denied lists do."""
+        return any(self._alternative(later) for later in self.phrases[index:])
 
     def _next_subject_end(self, index: int) -> int:
         """Return the index of the first phrase after this one that is not coordinated anatomy ("heart and mediastinum")."""
@@ -255,7 +435,8 @@ class _Reader:
     # -- inside a phrase -------------------------------------------------------------------------------------------
 
     def _mention(self, word: Word) -> Word:
-        if not any(known is word for known in self.out.words):
+        if word.start not in self.mentioned:
+            self.mentioned.add(word.start)
             self.out.words.append(word)
         return word
 
@@ -264,8 +445,11 @@ class _Reader:
             return
         self._mention(source)
         self._mention(target)
-        if not any(link.source is source and link.target is target and link.type == type_ for link in self.out.links):
-            self.out.links.append(Link(type_, source, target))
+        key = (type_, source.start, target.start)
+        if key in self.linked:
+            return
+        self.linked.add(key)
+        self.out.links.append(Link(type_, source, target))
         if type_ == "located_at":
             self.located.setdefault(source.start, []).append(target)
 
@@ -294,15 +478,17 @@ class _Reader:
     def _observation_heads(self, block: Sequence[Word]) -> list[Word]:
         """Return the heads of a block of observation words; the words around them modify them."""
         nouns = [word for word in block if word.is_observation]
+        while len(nouns) > 1 and stem(nouns[-1].text) in DEVICE_PARTS - {"port"} and nouns[-2].is_observation:
+            nouns.pop()  # "catheter tip": the tip modifies the catheter
         heads: list[Word] = []
         for position, noun in enumerate(nouns):
             last = position == len(nouns) - 1
             separate = (
                 not last
-                and stem(noun.text) in self.standalone
-                and stem(nouns[position + 1].text) in self.standalone
+                and stem(noun.text) in self.classes.standalone
+                and stem(nouns[position + 1].text) in self.classes.standalone
                 and stem(nouns[position + 1].text) not in _GENERAL
-                and frozenset((stem(noun.text), stem(nouns[position + 1].text))) not in self.compounds
+                and frozenset((stem(noun.text), stem(nouns[position + 1].text))) not in self.classes.compounds
             )
             if last or separate:
                 heads.append(noun)
@@ -312,16 +498,22 @@ class _Reader:
                 continue
             following = [head for head in heads if head.start > word.start]
             beside = block[position + 1] if position + 1 < len(block) else None
-            if (
-                word.text.endswith("ly")
-                and beside is not None
-                and not beside.is_observation
-                and not beside.text.endswith("ly")
-            ):
+            if beside is not None and self._is_adverb_of(word, beside):
                 self._link("modify", word, beside)  # "minimally displaced fracture"
                 continue
             self._link("modify", word, following[0] if following else heads[-1])
         return heads
+
+    @staticmethod
+    def _is_adverb_of(word: Word, beside: Word) -> bool:
+        """Whether the word says how much of what stands beside it ("slightly smaller": not a slight finding)."""
+        return word.text.endswith("ly") and not beside.is_observation and not beside.text.endswith("ly")
+
+    def _modify(self, words: Sequence[Word], head: Word) -> None:
+        """Let modifiers modify a head, adverbs the modifier that follows them."""
+        for position, word in enumerate(words):
+            beside = words[position + 1] if position + 1 < len(words) else None
+            self._link("modify", word, beside if beside is not None and self._is_adverb_of(word, beside) else head)
 
     def _inside(self, phrase: Phrase) -> tuple[list[Word], list[Word]]:
         """Link the words of a phrase; return its observation heads and its anatomy heads."""
@@ -339,6 +531,7 @@ class _Reader:
             for at, (anatomy, block) in enumerate(blocks)
             if not anatomy and any(word.is_observation for word in block)
         }
+        self._join_names(heads_of)
         all_heads = [head for at in sorted(heads_of) for head in heads_of[at]]
         anatomy_heads: list[Word] = []
         for at, (anatomy, block) in enumerate(blocks):
@@ -350,9 +543,17 @@ class _Reader:
                 for observation in following or (preceding or [])[-1:]:
                     self._link("located_at", observation, head)
             elif at not in heads_of:
-                for word in block:
-                    self._link("modify", word, (following or preceding or [word])[0 if following else -1])
+                self._modify(block, (following or preceding or block)[0 if following else -1])
         return all_heads, anatomy_heads
+
+    def _join_names(self, heads_of: dict[int, list[Word]]) -> None:
+        """Join a name that a place stands in the midst of: "consolidative right lower lobe opacity" is one finding."""
+        for first, second in pairwise(sorted(heads_of)):
+            adjective, noun = heads_of[first][-1], heads_of[second][-1]
+            pair = frozenset((stem(adjective.text), stem(noun.text)))
+            if pair in self.classes.compounds and (stem(noun.text) in _GENERAL or self._is_device(noun)):
+                heads_of[first] = heads_of[second]
+                self._link("modify", adjective, noun)
 
     def _inside_states(self, blocks: list[tuple[bool, list[Word]]]) -> tuple[list[Word], list[Word]]:
         """Anatomy with states and modifiers only: "enlarged heart", "heart size normal", "stable cardiac silhouette"."""
@@ -372,12 +573,16 @@ class _Reader:
         return heads, list(anatomy_heads.values())
 
     def _state_heads(self, states: Sequence[Word], block: Sequence[Word]) -> list[Word]:
-        """The last state of a block is its head; adverbs and modifiers before it modify it ("mildly enlarged")."""
-        head = states[-1]
+        """The last state of a block is its head; adverbs and modifiers before it modify it ("mildly enlarged").
+
+        Conditions side by side are heads each.
+        """
+        heads = [state for state in states[:-1] if state.text in _CONDITIONS] + [states[-1]]
         for word in block:
             self._mention(word)
-            self._link("modify", word, head)
-        return [head]
+            if not any(word is head for head in heads):
+                self._link("modify", word, next((head for head in heads if head.start > word.start), heads[-1]))
+        return heads
 
     # -- from phrase to phrase -------------------------------------------------------------------------------------
 
@@ -390,9 +595,18 @@ class _Reader:
         waiting_levels: list[list[Word]] = []  # "left lower and" before "right upper lobe"
         waiting_modifiers: list[Word] = []
         spreading: list[Word] = []  # a change said of every finding of a list
+        unchanged: list[Word] = []  # a change said of a structure, and of the findings that it is said to have
+        companions: list[
+            Word
+        ] = []  # findings that the ones said last were said to be beside ("opacity with adjacent effusion")
         waiting_states: list[Word] = []  # "normal and" before "stable cardiac silhouette"
         signs: list[Word] = []  # what the findings said last are suggested by
-        elided = bool(self.phrases[clause[0]].joints) and self.phrases[clause[0]].joints[0].kind == "suggest"
+        earlier: list[
+            Word
+        ] = []  # findings that a predicate is said of beside a state ("cardiomegaly and tortuous aorta are")
+        headed = False  # whether the topics are a heading ("Pleura: no effusion or pneumothorax")
+        first = self.phrases[clause[0]].joints
+        elided = bool(first) and first[0].kind == "suggest" and first[0].text not in _ADJECTIVES_OF_DOUBT
         pronoun = clause[0] == 0 and (elided or (bool(self.tokens) and self.tokens[0] in _PRONOUNS))
 
         for place, index in enumerate(clause):
@@ -406,6 +620,7 @@ class _Reader:
                     and following is not None
                     and following.has_anatomy
                     and self._coordinated(following)
+                    and not (phrase.joined_by("preposition") and group and following.has_observation)
                 ):
                     waiting_levels.append(phrase.words)
                     if phrase.joined_by("preposition") and group:
@@ -419,7 +634,7 @@ class _Reader:
                     and following.has_observation
                     and following.words[0].is_anatomy
                     and not located_by_preposition
-                    and (not topics)
+                    and (not topics or phrase.joined_by("with", "without", "negation"))
                 ):
                     waiting_anatomy.append(head)
                     continue
@@ -432,7 +647,7 @@ class _Reader:
                 elif group and (
                     phrase.joined_by("preposition") or all(word.entry.side is not None for word in phrase.words)
                 ):
-                    self._locate(group, head)
+                    self._locate(group, head, owned=any(joint.text == "of" for joint in phrase.joints))
                     located_by_preposition = True
                 elif (
                     group_is_state and listed and not (following is not None and following.joined_by("copula", "colon"))
@@ -463,6 +678,9 @@ class _Reader:
                     waiting_modifiers += phrase.words
                     following.joints = phrase.joints + following.joints
                     continue
+                if phrase.joined_by("copula") and earlier:
+                    for finding in earlier:
+                        self._modify(phrase.words, finding)
                 self._modifier_phrase(phrase, following, topics, group, waiting_modifiers, pronoun)
                 if not group and topics and phrase.joined_by("copula", "colon"):
                     head = self._state_heads(phrase.words, phrase.words)[0]
@@ -473,12 +691,39 @@ class _Reader:
                     self.out.back_modifiers += [self._mention(word) for word in phrase.words]
                 continue
 
+            if following is not None and self._shares_noun(phrase, following):
+                sides = [word for word in phrase.words if word.is_anatomy]
+                waiting_modifiers += [word for word in phrase.words if not word.is_anatomy]
+                if any(word.text in _LEVELS for word in sides):
+                    waiting_levels.append(sides)
+                else:
+                    waiting_anatomy.append(self._anatomy_head(sides))
+                continue
+            headed = headed or (phrase.joined_by("colon") and bool(topics))
             for levels in waiting_levels:
                 organ = self._first_organ(phrase)
                 for word in levels:
                     if organ is not None:
                         self._link("modify", word, organ)
             waiting_levels.clear()
+            if (
+                group
+                and not group_is_state
+                and self._place_with_modifiers(phrase, of_device=self._is_device(group[-1]))
+            ):
+                place_words = [word for word in phrase.words if word.is_anatomy]
+                self._locate(group, self._anatomy_head_with(place_words, waiting_levels))
+                said = [word for word in phrase.words if not word.is_anatomy and word.text not in _HEIGHTS]
+                self._modify(said, group[-1])
+                located_by_preposition = True
+                continue
+            if topics and not group and not phrase.has_observation and self._describes_shape(phrase):
+                for state in self._state_heads([word for word in phrase.words if word.is_state], phrase.words):
+                    for topic in topics:  # "heart and mediastinum of normal size and contour"
+                        self._link("located_at", state, topic)
+                    group.append(state)
+                group_is_state = True
+                continue
             heads, places = self._inside(phrase)
             if not listed or not group:
                 spreading = []
@@ -490,10 +735,12 @@ class _Reader:
                 ]
             elif spreading and phrase.has_observation:
                 waiting_modifiers += (
-                    spreading  # "removal of the tube and the catheter", "no change in effusion and atelectasis"
+                    spreading  # "removal of the tube and the catheter", "no new effusion, edema or fracture"
                 )
-            for head in waiting_modifiers:
-                self._link("modify", head, heads[0])
+            if phrase.joined_by("negation", "without"):
+                first_word = phrase.words[0]
+                spreading = [first_word] if self._canonical(first_word) == "new" and phrase.has_observation else []
+            self._modify(waiting_modifiers, heads[0])
             waiting_modifiers.clear()
             for anatomy in waiting_anatomy:
                 for head in heads:
@@ -532,6 +779,7 @@ class _Reader:
                             self._link("located_at", state, topic)
                 else:
                     topics = places
+                earlier = group if listed and not group_is_state else []
                 group, group_is_state = heads, True
                 located_by_preposition = False
                 continue
@@ -544,11 +792,20 @@ class _Reader:
                 group_is_state = False
                 located_by_preposition = False
                 continue
+            if group and not group_is_state and self._spelled_out(group, phrase, heads):
+                for head in group:
+                    self._link("modify", head, heads[-1])
+                group = heads
+                continue
             suggested = bool(group) and (
                 (self._suggests(phrase, group, group_is_state) and not self._new_item(phrase))
                 or (not group_is_state and self._explains(phrase, following, group))
             )
-            signs = list(group) if suggested else signs if listed and group and not group_is_state else []
+            again = suggested and bool(signs) and self._second_likelihood(phrase)
+            if suggested and not again:
+                signs = companions + group
+            elif not again and not (listed and group and not group_is_state):
+                signs = []
             for finding in signs:
                 for head in heads:
                     self._link("suggestive_of", finding, head)
@@ -557,29 +814,57 @@ class _Reader:
             elif pronoun and not group and phrase.joined_by("suggest"):
                 self.out.back_suggestions += heads
             if group_is_state and phrase.joined_by("with") and not phrase.joined_by("negation"):
-                for state in group:
-                    if state.entry.modifier is not None and state.entry.modifier[0] == "change":
-                        for head in heads:
-                            self._link("modify", state, head)  # "stable silhouette with cardiomegaly"
-            self._alternatives(phrase, group or signs, heads)
+                unchanged = [
+                    state
+                    for state in group
+                    if state.entry.modifier is not None and state.entry.modifier[1] in _UNCHANGED
+                ]
+            elif not listed or group_is_state or phrase.joined_by("negation"):
+                unchanged = []
+            for state in unchanged:
+                for head in heads:
+                    self._link("modify", state, head)  # "stable silhouette with cardiomegaly and tortuous aorta"
+            self._alternatives(phrase, group, heads)
             if (
                 topics
                 and (
                     phrase.joined_by("copula", "colon", "with", "without", "existential")
-                    or (listed and not group)
+                    or (listed and (not group or headed))
                     or self._fronted(clause)
                 )
                 and not group_is_state
             ):
                 for head in heads:
+                    bare = not self._places_of(head)
                     for topic in topics:
-                        if not self._places_of(head):
+                        if bare:
                             self._link("located_at", head, topic)
+                        else:
+                            self._give_sides(self._sides_of(topic), [head])
+            if suggested or not listed:
+                companions = []
+            if group and not group_is_state and not suggested and self._beside(phrase):
+                self._carry_place(group, heads, alternative=False, denied=False)
+                companions = group
+            placed = self._placed_after(clause[place + 1 :])
+            if (
+                group
+                and not places
+                and not placed
+                and all(joint.kind in {"with", "placeholder"} for joint in phrase.joints)
+            ):
+                for spine in self._places_of(group[-1]):
+                    if stem(spine.text) == "spine":
+                        for head in heads:  # "curvature of the lumbar spine with degenerative change"
+                            self._link("located_at", head, spine)
             if group and listed and not group_is_state and not suggested:
-                if not places and phrase.joined_by("conjunction", "versus"):
-                    self._carry_place(group, heads)
-                if phrase.words[0].is_observation and (phrase.joined_by("versus") or self._alternative(phrase)):
-                    self._carry_modifiers(group[-1], heads)
+                if phrase.joined_by("conjunction", "versus"):
+                    denied = self._denied(clause, index)
+                    carried = [head for head in heads if not placed or stem(head.text) == "thickening"]
+                    self._carry_place(group, carried, self._alternative(phrase) or phrase.joined_by("versus"), denied)
+                    alternative = phrase.joined_by("versus") or self._alternative(phrase)
+                    if alternative and phrase.words[0].is_observation:
+                        self._carry_modifiers(group[-1], heads, denied)
                 group = group + heads
             elif suggested and listed is False and phrase.joined_by("versus"):
                 group = group + heads
@@ -593,8 +878,7 @@ class _Reader:
             if group and located_by_preposition:
                 self._locate(group, head)
         if waiting_modifiers and group:
-            for word in waiting_modifiers:
-                self._link("modify", word, group[-1])
+            self._modify(waiting_modifiers, group[-1])
         elif waiting_modifiers and topics:
             head = self._state_heads(waiting_modifiers, waiting_modifiers)[0]
             for topic in topics:
@@ -636,11 +920,10 @@ class _Reader:
             waiting += phrase.words
             return
         if group:
-            targets = group if said_of else group[-1:]
-            for word in phrase.words:
-                for finding in targets:
-                    self._link("modify", word, finding)
-        elif following is not None and not said_of and not topics and not pronoun:
+            measured = all(word.measurement for word in phrase.words)
+            for finding in group if said_of and not measured else group[-1:]:
+                self._modify(phrase.words, finding)
+        elif following is not None and not said_of and not pronoun and (not topics or phrase.joined_by("existential")):
             waiting += phrase.words
 
     @staticmethod
@@ -648,9 +931,12 @@ class _Reader:
         """Whether the findings before the phrase are signs of what it names."""
         if phrase.joined_by("suggest"):
             return not group_is_state or not all(word.text in _PLAIN_STATES or word.is_modifier for word in group)
+        if phrase.joined_by("doubt"):  # "bibasilar opacities, cannot exclude pneumonia"
+            return stem(group[-1].text) in _SIGNS
         # A word removed by de-identification between a sign and a diagnosis.
         return (
             phrase.joined_by("placeholder")
+            and not phrase.joined_by("versus")
             and stem(group[-1].text) in _SIGNS
             and not any(stem(word.text) in _SIGNS | _GENERAL for word in phrase.words)
         )
@@ -670,7 +956,7 @@ class _Reader:
             and bool(phrase.joints)
             and all(joint.kind == "comma" for joint in phrase.joints)
             and stem(group[-1].text) in _SIGNS
-            and not any(stem(word.text) in _SIGNS for word in phrase.words)
+            and any(word.is_observation and stem(word.text) not in _SIGNS | _GENERAL for word in phrase.words)
             and (following.joined_by("versus") or self._alternative(following))
             and not any(other.joined_by("negation", "without") for other in self.phrases if other.start <= phrase.start)
         )
@@ -680,15 +966,32 @@ class _Reader:
     ) -> list[tuple[Word, Word]] | None:
         """Return which part modifies which device: "tip *of* the catheter", "tube *with* tip", "tube, tip in"."""
         if of_group is None:
-            parts = [word for word in group if stem(word.text) in _DEVICE_PARTS]
-            wholes = [word for word in phrase.words if word.is_observation and stem(word.text) not in _DEVICE_PARTS]
+            parts = [word for word in group if stem(word.text) in DEVICE_PARTS]
+            wholes = [word for word in phrase.words if word.is_observation and stem(word.text) not in DEVICE_PARTS]
             if parts and len(parts) == len(group) and wholes and any(joint.text == "of" for joint in phrase.joints):
                 return [(part, wholes[-1]) for part in parts]
             return None
-        parts = [word for word in group if stem(word.text) in _DEVICE_PARTS]
-        if parts and len(parts) == len(group) and of_group and stem(of_group[-1].text) not in _DEVICE_PARTS:
+        parts = [word for word in group if stem(word.text) in DEVICE_PARTS]
+        if parts and len(parts) == len(group) and of_group and stem(of_group[-1].text) not in DEVICE_PARTS:
             return [(part, of_group[-1]) for part in parts]
         return None
+
+    def _spelled_out(self, group: Sequence[Word], phrase: Phrase, heads: Sequence[Word]) -> bool:
+        """Whether the phrase says what the finding before is of: "postsurgical changes of CABG", "fracture of the wire"."""
+        said = phrase.joints[0] if phrase.joints else None
+        if said is None or len(group) != 1 or any(place.entry.anatomy == 2 for place in self._places_of(group[0])):
+            return False
+        if stem(group[0].text) == "fracture":
+            return said.text == "of" and self._is_device(heads[-1])
+        if stem(group[0].text) != "change":
+            return False
+        operated = any(
+            link.target is group[0]
+            and link.type == "modify"
+            and link.source.entry.modifier == ("temporal", "postoperative")
+            for link in self.out.links
+        )
+        return said.text == "of" or (operated and said.text in _SPELLING_OUT)
 
     @staticmethod
     def _new_item(phrase: Phrase) -> bool:
@@ -721,11 +1024,70 @@ class _Reader:
         )
 
     @staticmethod
+    def _shares_noun(phrase: Phrase, following: Phrase) -> bool:
+        """Whether a side and its adjectives wait for the noun after "and": "moderate right and small left effusions"."""
+        anatomy = [word for word in phrase.words if word.is_anatomy]
+        return (
+            bool(anatomy)
+            and all(word.entry.side is not None or (word.text in _LEVELS and following.has_anatomy) for word in anatomy)
+            and any(word.entry.side is not None for word in anatomy)
+            and all(word.is_anatomy or word.is_modifier for word in phrase.words)
+            and following.has_observation
+            and bool(following.joints)
+            and all(joint.kind == "conjunction" for joint in following.joints)
+        )
+
+    @staticmethod
+    def _describes_shape(phrase: Phrase) -> bool:
+        """Whether the phrase is a state with a word for size or shape, said of what was named before: "of normal size"."""
+        anatomy = [word for word in phrase.words if word.is_anatomy]
+        return (
+            bool(anatomy)
+            and all(word.text in _SHAPES for word in anatomy)
+            and phrase.words[0].is_state
+            and any(joint.text in {"of", "with", "in"} for joint in phrase.joints)
+        )
+
+    def _is_device(self, word: Word) -> bool:
+        return stem(word.text) in self.classes.devices
+
+    @staticmethod
+    def _place_with_modifiers(phrase: Phrase, of_device: bool) -> bool:
+        """Whether modifiers of the finding stand beside its place: "opacity in the left base unchanged", "fractures of multiple ribs"."""
+        first = next((word.start for word in phrase.words if word.is_anatomy), None)
+        return (
+            first is not None
+            and phrase.joined_by("preposition")
+            and all(
+                word.is_anatomy
+                or word.measurement
+                or (of_device and word.text in _HEIGHTS and word.start < first)
+                or (
+                    word.entry.modifier is not None
+                    and not word.is_observation
+                    and word.entry.modifier[0]
+                    in (("number",) if word.start < first else ("change", "severity", "extent"))
+                )
+                for word in phrase.words
+            )
+        )
+
+    @staticmethod
+    def _second_likelihood(phrase: Phrase) -> bool:
+        """Whether the phrase is another thing that the same sign may be: ", less likely pneumonia", "?infection"."""
+        return all(joint.kind in {"comma", "conjunction"} or joint.text in _LIKELIHOODS for joint in phrase.joints)
+
+    def _beside(self, phrase: Phrase) -> bool:
+        """Whether the phrase names what is where the finding before is: "with adjacent atelectasis"."""
+        joint = next((joint for joint in phrase.joints if joint.kind in {"with", "conjunction"}), None)
+        head = next((word.start for word in phrase.words if word.is_observation), phrase.end)
+        return joint is not None and not _BESIDE.isdisjoint(self.tokens[joint.start : head])
+
+    @staticmethod
     def _needs_organ(phrase: Phrase) -> bool:
         """Whether the words are sides and levels only; apical, basilar and bibasilar name a place by themselves."""
         return all(
-            (word.entry.side is not None or word.text in _LEVELS)
-            and not stem(word.text).endswith(("apical", "basilar", "basal", "hilar"))
+            (word.entry.side is not None or word.text in _LEVELS) and not stem(word.text).endswith(_PLACE_ENDINGS)
             for word in phrase.words
         )
 
@@ -755,40 +1117,110 @@ class _Reader:
     def _places_of(self, head: Word) -> list[Word]:
         return self.located.get(head.start, [])
 
-    def _locate(self, group: Sequence[Word], place: Word) -> None:
-        """Put the findings of a list at a place: the last of them, and those that have none."""
-        bare = [head for head in group if not self._places_of(head)]
-        for head in group:
-            if head is group[-1] or any(head is other for other in bare):
-                self._link("located_at", head, place)
+    def _sides_of(self, place: Word) -> list[Word]:
+        """Return the words that say the side of a place, the place itself if it is no more than a side."""
+        if place.entry.side is not None:
+            return [place] if self._is_bare_side(place) else []
+        return [link.source for link in self.out.links if link.target is place and self._is_bare_side(link.source)]
 
-    def _carry_place(self, group: Sequence[Word], heads: Sequence[Word]) -> None:
-        """Carry the lung place of the first finding of a list to the next ("left basilar atelectasis and infiltrate").
+    @staticmethod
+    def _is_bare_side(word: Word) -> bool:
+        """Whether the word says a side and no more; apical, basilar and bibasilar name a place by themselves."""
+        return word.entry.side is not None and not stem(word.text).endswith(_PLACE_ENDINGS)
 
-        Of another place ("left pleural effusion and atelectasis") only the side is carried.
+    def _narrowed(self, place: Word) -> bool:
+        """Whether other words say which part of it is meant: "left lung", "LLL airspace"."""
+        return any(link.type == "modify" and link.target is place for link in self.out.links)
+
+    def _has_side(self, head: Word) -> bool:
+        return any(self._sides_of(place) for place in self._places_of(head))
+
+    def _give_sides(self, sides: Sequence[Word], heads: Sequence[Word]) -> None:
+        """Say sides of findings at places of which there are two, and that have no side yet."""
+        for head in heads:
+            places = self._places_of(head)
+            if not self._has_side(head) and all(stem(place.text) in self.classes.sided for place in places):
+                for side in sides:
+                    self._link("located_at", head, side)
+
+    def _locate(self, group: Sequence[Word], place: Word, owned: bool = False) -> None:
+        """Put the findings of a list at a place: the last of them, and those that have none but tissue ("airspace").
+
+        A side alone ("effusion and thickening on the left") is also of those that have a place without side. A place `owned`
+        by the last ("consolidation or elevation of the diaphragm") is of others of its region only.
         """
-        for place in self._places_of(group[0]):
-            narrowed = any(link.type == "modify" and link.target is place for link in self.out.links)
-            if place.start > group[0].start or (stem(place.text) in _WHOLE_LUNG and not narrowed):
+        before = [head for head in group[:-1] if not self._sides_of(place) or self._may_have_side(head)]
+        if before and self._is_device(group[-1]) and self._listed_by_comma(before[-1], group[-1]):
+            before = []  # "tracheostomy tube in place, PICC in the axillary vein": each device has a place of its own
+        if owned:
+            region = self.classes.region_of_place.get(stem(place.text))
+            before = [head for head in before if region is None or self._of_region(head, region)]
+        bare = [
+            head
+            for head in before
+            if all(stem(other.text) in _TISSUES and not self._narrowed(other) for other in self._places_of(head))
+        ]
+        for head in [*bare, group[-1]]:
+            self._link("located_at", head, place)
+        if self._is_bare_side(place):
+            self._give_sides([place], before)
+
+    def _listed_by_comma(self, one: Word, other: Word) -> bool:
+        between = self.tokens[one.end : other.start]
+        return "," in between and "and" not in between
+
+    def _of_region(self, head: Word, region: str) -> bool:
+        return stem(head.text) == "change" or self.classes.region_of_finding.get(stem(head.text)) == region
+
+    def _may_have_side(self, head: Word) -> bool:
+        return stem(head.text) not in self.classes.midline
+
+    def _placed_after(self, later: Sequence[int]) -> bool:
+        """Whether a place of its own follows the finding, modifiers between ("nodule measuring 2 cm at the base")."""
+        after = next((self.phrases[at] for at in later if not self.phrases[at].is_modifier_only), None)
+        return after is not None and after.is_anatomy_only and after.joined_by("preposition")
+
+    def _denied(self, clause: list[int], index: int) -> bool:
+        return any(self.phrases[at].joined_by("negation", "without") for at in clause if at <= index)
+
+    def _carry_place(self, group: Iterable[Word], heads: Sequence[Word], alternative: bool, denied: bool) -> None:
+        """Carry the lung place of a finding of a list to the next ("left basilar atelectasis and infiltrate").
+
+        Of another place ("left pleural effusion and atelectasis"), in a denial ("no hilar fullness or consolidation") and to findings that have a place of their own or to those
+        outside the lung, only the side is carried; to findings in the midline and, but for alternatives, to devices nothing.
+        """
+        heads = [head for head in heads if self._may_have_side(head) and (alternative or not self._is_device(head))]
+        placed = [head for head in group if self._places_of(head)]
+        if not placed:
+            return
+        sided = [head for head in placed if self._has_side(head)]
+        source = (sided or placed)[-1] if alternative else placed[0]
+        for place in self._places_of(source):
+            if place.start > source.start or (stem(place.text) in _WHOLE_LUNG and not self._narrowed(place)):
                 continue
-            of_lung = place.entry.anatomy == 1 or stem(place.text) in _LUNG_PLACES
-            sides = [
-                link.source for link in self.out.links if link.target is place and link.source.entry.side is not None
-            ]
+            of_lung = not denied and (place.entry.anatomy == 1 or stem(place.text) in _LUNG_PLACES)
             for head in heads:
-                for carried in [place] if of_lung else sides:
-                    self._link("located_at", head, carried)
+                if (of_lung or stem(head.text) == "thickening") and not self._places_of(head):
+                    self._link("located_at", head, place)
+                else:
+                    self._give_sides(self._sides_of(place), [head])
 
     @staticmethod
     def _alternative(phrase: Phrase) -> bool:
         return any(joint.kind == "conjunction" and joint.text in {"or", "and / or", "/"} for joint in phrase.joints)
 
-    def _carry_modifiers(self, first: Word, heads: Sequence[Word]) -> None:
-        """What is one thing or another has the modifiers of the first: "minimal scarring or atelectasis"."""
+    def _carry_modifiers(self, first: Word, heads: Sequence[Word], denied: bool) -> None:
+        """What is one thing or another has the modifiers of the first: "minimal scarring or atelectasis".
+
+        In a denial it has only the change: "no new infiltrate or effusion", but "no large effusion or pneumothorax".
+        """
         carried = [
             link.source
             for link in self.out.links
-            if link.type == "modify" and link.target is first and link.source.is_modifier
+            if link.type == "modify"
+            and link.target is first
+            and link.source.is_modifier
+            and (not denied or (link.source.entry.modifier is not None and link.source.entry.modifier[0] == "change"))
         ]
         for word in carried:
             for head in heads:
@@ -800,10 +1232,17 @@ class _Reader:
         first = self.phrases[clause[0]]
         return first.is_anatomy_only and first.joined_by("preposition")
 
+    @staticmethod
+    def _is_or(joint: Joint, one: Word, other: Word) -> bool:
+        """Whether the joint leaves open which of two it is; a stroke does between findings that look alike ("atelectasis/scar")."""
+        if joint.text == "/":
+            return stem(one.text) != stem(other.text) and {stem(one.text), stem(other.text)} <= _LOOK_ALIKES
+        return joint.text in {"or", "and / or"}
+
     def _alternatives(self, phrase: Phrase, group: Sequence[Word], heads: Sequence[Word]) -> None:
         if not group:
             return
         if phrase.joined_by("versus"):
             self.out.alternatives += [group[-1], *heads]
-        elif any(joint.kind == "conjunction" and joint.text in {"or", "and / or"} for joint in phrase.joints):
+        elif any(joint.kind == "conjunction" and self._is_or(joint, group[-1], heads[0]) for joint in phrase.joints):
             self.out.or_pairs += [(group[-1], head) for head in heads]

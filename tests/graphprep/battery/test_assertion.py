@@ -1,0 +1,98 @@
+"""Short sentences and what they assert (`assertion.yaml`): one test for each, and how many are wholly right."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from graphprep.pipeline import Pipeline
+from graphprep.records import Report
+
+FILE = Path(__file__).parent / "assertion.yaml"
+ASSERTIONS = ("present", "uncertain", "absent")
+SIDES = ("left", "right", "bilateral")
+WHOLLY_RIGHT = 0.98
+
+
+@dataclass(frozen=True)
+class Case:
+    phenomenon: str
+    text: str
+    findings: tuple[str, ...]
+    known_failure: str | None
+
+
+def _cases() -> Iterator[Case]:
+    for group in yaml.safe_load(FILE.read_text(encoding="utf-8")):
+        for sentence in group["sentences"]:
+            assert set(sentence) <= {"text", "findings", "known_failure"}, sentence
+            yield Case(
+                group["phenomenon"],
+                sentence["text"],
+                tuple(sorted(sentence["findings"])),
+                sentence.get("known_failure"),
+            )
+
+
+CASES = list(_cases())
+
+
+def _parameters() -> Iterator[Any]:
+    for number, case in enumerate(CASES, start=1):
+        marks = [pytest.mark.xfail(reason=case.known_failure, strict=True)] if case.known_failure else []
+        yield pytest.param(case, id=f"{number}-{case.phenomenon.replace(' ', '_')}", marks=marks)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return Pipeline()
+
+
+def read(pipeline: Pipeline, text: str) -> tuple[str, ...]:
+    """Return all pathology nodes of a sentence as "assertion concept side"."""
+    [graph] = pipeline.run([Report("1", text, "battery", 1)])
+    return tuple(
+        sorted(
+            " ".join(part for part in (node.assertion, node.concept, node.side) if part is not None)
+            for node in graph.nodes
+            if node.kind == "pathology"
+        )
+    )
+
+
+@pytest.mark.parametrize("case", _parameters())
+def test_sentence_asserts_what_it_says(pipeline: Pipeline, case: Case) -> None:
+    assert read(pipeline, case.text) == case.findings
+
+
+def test_nearly_all_sentences_are_wholly_right(pipeline: Pipeline) -> None:
+    wrong = [case.text for case in CASES if read(pipeline, case.text) != case.findings]
+    share = 1 - len(wrong) / len(CASES)
+    print(f"{len(CASES) - len(wrong)} of {len(CASES)} sentences wholly right ({share:.1%})")
+    assert share >= WHOLLY_RIGHT, wrong
+
+
+def test_the_battery_is_large_and_says_nothing_twice() -> None:
+    assert len(CASES) >= 300
+    assert [text for text, count in Counter(case.text for case in CASES).items() if count > 1] == []
+
+
+def test_findings_speak_the_vocabulary(pipeline: Pipeline) -> None:
+    """A misspelt assertion, concept or side would make a sentence that no extractor can read."""
+    wrong = []
+    for case in CASES:
+        for finding in case.findings:
+            assertion, concept, *side = finding.split()
+            if (
+                assertion not in ASSERTIONS
+                or concept not in pipeline.pathology.concepts
+                or " ".join(side) not in ("", *SIDES)
+            ):
+                wrong.append(f"{case.text}: {finding}")
+    assert wrong == []
