@@ -89,7 +89,7 @@ _CONTRASTING = frozenset(("but", "though", "although", "yet", "albeit"))
 # What stands beside a finding is where it is: "effusion with adjacent atelectasis".
 _BESIDE = frozenset(("associated", "adjacent", "overlying", "underlying", "subjacent", "accompanying"))
 # "Possible pneumonia." is a statement of its own; "Probably atelectasis." speaks of what was said before.
-_ADJECTIVES_OF_DOUBT = frozenset(("possible", "probable", "questionable"))
+_ADJECTIVES_OF_DOUBT = frozenset(("possible", "probable", "questionable", "question", "question of", "?"))
 # These join "postsurgical changes" to the operation that they are of.
 _SPELLING_OUT = frozenset(
     {
@@ -606,7 +606,13 @@ class _Reader:
         ] = []  # findings that a predicate is said of beside a state ("cardiomegaly and tortuous aorta are")
         headed = False  # whether the topics are a heading ("Pleura: no effusion or pneumothorax")
         first = self.phrases[clause[0]].joints
-        elided = bool(first) and first[0].kind == "suggest" and first[0].text not in _ADJECTIVES_OF_DOUBT
+        # "Likely atelectasis." speaks of the sentence before; "Likely nodule at the right apex." has a place of its own.
+        elided = (
+            bool(first)
+            and first[0].kind == "suggest"
+            and first[0].text not in _ADJECTIVES_OF_DOUBT
+            and not any(self.phrases[index].has_anatomy for index in clause)
+        )
         pronoun = clause[0] == 0 and (elided or (bool(self.tokens) and self.tokens[0] in _PRONOUNS))
 
         for place, index in enumerate(clause):
