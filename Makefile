@@ -10,11 +10,16 @@ STAMP := .venv/.installed-$(notdir $(PYTHON))-$(subst $(COMMA),-,$(EXTRAS))
 
 .PHONY: demo test lint format clean
 
+# Phantom images and reports → graphs → how right they are → an image encoder → what it is worth.
 demo: $(STAMP)
-	$(BIN)/graphprep extract tests/data/reports.csv -o demo/graphs --overwrite
+	$(BIN)/graphprep phantom -o demo --n 1000 --size 128 --overlay 8 --overwrite
+	$(BIN)/graphprep extract demo/reports.csv -o demo/graphs --overwrite
 	$(BIN)/graphprep validate demo/graphs
-	$(BIN)/graphprep stats demo/graphs
-	$(BIN)/graphprep show demo/graphs demo-0001
+	$(BIN)/graphprep stats demo/graphs --top 10
+	$(BIN)/graphprep show demo/graphs p00000-1
+	$(BIN)/graphprep evaluate demo/graphs --gold demo/truth/graphs --top 10
+	$(BIN)/trainer pretrain --config phantom-demo --graphs demo/graphs -o demo/run --overwrite
+	$(BIN)/trainer probe demo/run --labels demo/labels.csv --fraction 0.1,1
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
