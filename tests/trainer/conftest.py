@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from handmade_pairs import HandmadePairs, write_pairs
+
+torch.set_num_threads(1)  # small tensors: on busy processors, threads that wait for each other take many times as long
 
 
 @pytest.fixture(scope="session")

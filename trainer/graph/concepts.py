@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,12 @@ class ConceptTable:
             raise UserError(
                 f"{path} is not a table of concepts; take the one that was saved with the run ({type(error).__name__})."
             ) from error
+
+    def with_counts(self, counts: Sequence[int]) -> ConceptTable:
+        """The same concepts with other counts (C,), such as those in training reports alone."""
+        return ConceptTable(
+            [replace(concept, count=int(count)) for concept, count in zip(self.concepts, counts, strict=True)]
+        )
 
     def __len__(self) -> int:
         return len(self.concepts)

@@ -1,0 +1,127 @@
+"""The concept bank and what is read from it."""
+
+from __future__ import annotations
+
+import hand_batches as hand
+import pytest
+import torch
+from tiny_model import blob_pairs, tiny_model
+
+from trainer.bank import ConceptBank
+from trainer.data.tokenizer import learn_tokenizer
+from trainer.graph.batch import State
+from trainer.graph.concepts import SIDES_OF_A_QUERY, ConceptTable
+from trainer.model.config import ObjectiveConfig
+from trainer.objectives import TERMS, make_objective
+from trainer.readout import fill_bank, maps, scores
+
+TABLE = hand.table()
+TOKENIZER = learn_tokenizer(["no left effusion. possible opacity of the right lung. heart"], 45, max_tokens=16)
+
+
+def test_an_entry_is_the_mean_of_its_texts() -> None:
+    bank = ConceptBank(TABLE, 4)
+    texts = torch.randn(5, 4)
+    key, state = torch.tensor([3, 3, 7, 3, 3]), torch.tensor([1, 1, 1, 3, 1])
+    for part in (slice(0, 2), slice(2, 5)):
+        bank.add(key[part], state[part], texts[part])
+    torch.testing.assert_close(bank.means[3, 0], texts[[0, 1, 4]].mean(0))
+    torch.testing.assert_close(bank.means[3, 2], texts[3])
+    assert bank.counts[3].tolist() == [3, 0, 1]
+    assert bank.counts.sum() == 5
+
+
+def test_with_momentum_an_entry_follows() -> None:
+    bank = ConceptBank(TABLE, 1)
+    key, state = torch.tensor([0]), torch.tensor([1])
+    for value in [0.0] * 50 + [1.0]:
+        bank.add(key, state, torch.tensor([[value]]), momentum=0.9)
+    assert float(bank.means[0, 0]) == pytest.approx(0.1)
+    bank.clear()
+    bank.add(key, state, torch.tensor([[1.0]]), momentum=0.9)
+    assert float(bank.means[0, 0]) == 1
+
+
+def test_scores_are_the_difference_of_two_similarities() -> None:
+    bank = ConceptBank(TABLE, 3)
+    concept, side = torch.tensor([2]), torch.tensor([1])
+    key = concept * SIDES_OF_A_QUERY + side
+    bank.add(key, torch.tensor([int(State.PRESENT)]), torch.tensor([[2.0, 0, 0]]))
+    bank.add(key, torch.tensor([int(State.ABSENT)]), torch.tensor([[0, 3.0, 0]]))
+    answers = torch.tensor([[[1.0, 0, 0], [0, 5.0, 0], [0, 0, 1.0]]])
+    torch.testing.assert_close(bank.scores(answers, concept, side), torch.tensor([[1.0, -1.0, 0.0]]))
+    rows, states = bank.missing(torch.tensor([2, 2]), torch.tensor([1, 0]))
+    assert list(zip(rows.tolist(), states.tolist(), strict=True)) == [(1, State.PRESENT), (1, State.ABSENT)]
+
+
+def test_a_bank_of_another_table() -> None:
+    other = ConceptTable([concept for concept in TABLE.concepts if concept.id != "tube"])
+    bank = ConceptBank(other, 2)
+    effusion = other.row("pathology", "cardiomegaly") * SIDES_OF_A_QUERY
+    bank.add(torch.tensor([effusion]), torch.tensor([1]), torch.tensor([[1.0, 2.0]]))
+    own = ConceptBank(TABLE, 2)
+    own.load_state_dict(own.adapt_state(bank.state_dict(), TABLE, other))
+    assert own.means[hand.row("cardiomegaly") * SIDES_OF_A_QUERY, 0].tolist() == [1, 2]
+    assert own.counts.sum() == 1
+    assert own.means[hand.row("tube") * SIDES_OF_A_QUERY].abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", [*TERMS, "state+clip"])
+def test_every_objective_can_be_asked(name: str) -> None:
+    """Any concept, at any side, on any image, said by reports or not; twice the same."""
+    model = tiny_model().eval()
+    objective = make_objective(ObjectiveConfig(name=name), model).eval()
+    batch = hand.pack(hand.random_reports(6, seed=2))
+    found = []
+    for _ in range(2):
+        bank = ConceptBank(TABLE, 16)
+        fill_bank(bank, model, objective, [batch], TOKENIZER)
+        concept = torch.tensor([hand.row("effusion"), hand.row("pneumonia"), hand.row("tube")])
+        side = torch.tensor([1, 0, 2])
+        features = model.encode_images(torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
+        found.append(scores(model, objective, bank, features, concept, side))
+        assert found[-1].shape == (3, 4)
+        assert found[-1].isfinite().all()
+        assert found[-1].std() > 0
+        for kind in ("attention", "evidence"):
+            heat = maps(model, objective, bank, features, concept, side, kind)  # type: ignore[arg-type]
+            assert heat.shape == (3, 4, 4, 4)
+            assert heat.isfinite().all()
+    assert torch.equal(found[0], found[1])
+
+
+def test_the_final_bank_holds_reports_and_phrases() -> None:
+    model = tiny_model().eval()
+    objective = make_objective(ObjectiveConfig(), model)
+    bank = ConceptBank(TABLE, 16)
+    bank.add(torch.tensor([0]), torch.tensor([1]), torch.ones(1, 16))  # of training, to be forgotten
+    reports, _ = blob_pairs(6, 0)
+    batch = hand.pack(reports)
+    fill_bank(bank, model, objective, [batch], TOKENIZER)
+    assert bank.counts[0].sum() == 0
+    left = hand.row("effusion") * SIDES_OF_A_QUERY + 1
+    said = sum(nodes[0][2] == "+" for nodes, _ in reports)
+    assert bank.counts[left].tolist() == [said, 0, 6 - said]
+    nodes = model.node_texts(model.encode_texts(batch), batch)
+    own = (batch.node_side == 1) & (batch.node_state == State.PRESENT)
+    expected = model.item_texts(nodes[own], batch.node_state[own]).mean(0)
+    torch.testing.assert_close(bank.means[left, 0], expected.detach())
+    concept = torch.arange(len(TABLE))
+    for side in range(3):
+        asked = concept if side == 0 else concept[TABLE.column("sided")]
+        rows, _ = bank.missing(asked, torch.full_like(asked, side))
+        assert not len(rows)
+
+
+def test_evidence_adds_up_to_the_score() -> None:
+    """What the patches add is the answer times the difference of the texts."""
+    model = tiny_model(heads=2).eval()
+    objective = make_objective(ObjectiveConfig(), model)
+    bank = ConceptBank(TABLE, 16)
+    fill_bank(bank, model, objective, [], TOKENIZER)
+    concept, side = torch.tensor([hand.row("effusion")]), torch.tensor([1])
+    features = model.encode_images(torch.randn(3, 1, 16, 16))
+    evidence = maps(model, objective, bank, features, concept, side, "evidence").sum((2, 3))
+    texts, _ = bank.texts(concept, side)
+    answers = model.ask(features, concept, side).values
+    torch.testing.assert_close(evidence, torch.einsum("ubd,ud->ub", answers, texts[:, 0] - texts[:, 2]).detach())
