@@ -17,6 +17,8 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from graphprep.extract import ExtractSummary
+    from graphprep.extractors import ModelSettings
+    from graphprep.extractors.radgraph.folder import ModelFolder
     from graphprep.vocabulary import Concept, Vocabulary
 
 
@@ -47,6 +49,8 @@ app = typer.Typer(
 )
 vocab_app = typer.Typer(help="The vocabularies of places and findings.", no_args_is_help=True)
 app.add_typer(vocab_app, name="vocab")
+models_app = typer.Typer(help="The published RadGraph models.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
 
 
 def main() -> None:
@@ -103,6 +107,12 @@ class OriginName(str, Enum):
     all = "all"
 
 
+class AssertionName(str, Enum):
+    model = "model"
+    context = "context"
+    both = "both"
+
+
 class ShowFormat(str, Enum):
     text = "text"
     json = "json"
@@ -110,6 +120,7 @@ class ShowFormat(str, Enum):
 
 _COLUMNS = "Columns of the input, where their names are not the usual ones"
 _LANGUAGE = "What is extracted"
+_MODEL = "With --extractor radgraph"
 _RUN = "How it runs"
 
 
@@ -196,10 +207,41 @@ def extract_cli(
             "--check-images", help="Open every image; reject missing and corrupt ones.", rich_help_panel=_COLUMNS
         ),
     ] = False,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The model, as `graphprep models` makes its folder.", rich_help_panel=_MODEL
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default="auto",
+            help="cpu, cuda (workers take turns at the GPUs), cuda:N; auto: a GPU where there is one.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    batch_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, show_default="as the device likes it", help="Tokens of a batch.", rich_help_panel=_MODEL),
+    ] = None,
+    assertion: Annotated[
+        AssertionName | None,
+        typer.Option(
+            show_default="both",
+            help="Whether a finding is present, uncertain or absent: as the model says, as ConText says, or as the model "
+            "says with ConText's history and hypotheses.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, show_default="one per processor, at most 8", help="Worker processes.", rich_help_panel=_RUN
+            min=1,
+            show_default="one per processor, at most 8; fewer with a model",
+            help="Worker processes.",
+            rich_help_panel=_RUN,
         ),
     ] = None,
     shard_size: Annotated[int, typer.Option(min=1, help="Reports per shard.", rich_help_panel=_RUN)] = 10_000,
@@ -246,6 +288,7 @@ def extract_cli(
             context_rules=context_rules,
             anatomy_vocab=anatomy_vocab,
             pathology_vocab=pathology_vocab,
+            model=_model_settings(extractor, model, device, batch_tokens, assertion),
         ),
         read=ReadOptions(
             columns={role: column for role, column in columns.items() if column is not None},
@@ -269,6 +312,26 @@ def extract_cli(
         _print_lines(_summary_lines(summary))
     if summary.reports == 0 and not summary.already_complete:
         typer.echo("Warning: no report could be read; the folder holds none.", err=True)
+
+
+def _model_settings(
+    extractor: str,
+    model: Path | None,
+    device: str | None,
+    batch_tokens: int | None,
+    assertion: AssertionName | None,
+) -> ModelSettings | None:
+    """None where nothing of a model is asked for."""
+    from graphprep.extractors import ModelSettings
+
+    given = {
+        "folder": model,
+        "device": device,
+        "batch_tokens": batch_tokens,
+        "assertion": None if assertion is None else assertion.value,
+    }
+    said: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return ModelSettings(**said) if said or extractor == "radgraph" else None
 
 
 def _summary_lines(summary: ExtractSummary) -> Iterable[str]:
@@ -365,9 +428,7 @@ def phantom_cli(
     workers: Annotated[
         int | None, typer.Option(min=1, show_default="one per processor, at most 8", help="Worker processes.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a phantom made with other options.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a phantom made with other options.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Write drawn chest radiographs with reports, labels, boxes, masks and graphs, from a known truth."""
@@ -383,7 +444,9 @@ def phantom_cli(
     )
     if quiet:
         return
-    state = " was complete already, of the same options: nothing was drawn. It holds" if summary.already_complete else ""
+    state = (
+        " was complete already, of the same options: nothing was drawn. It holds" if summary.already_complete else ""
+    )
     typer.echo(f"{summary.output}{state}")
     if summary.resumed_from:
         typer.echo(f"  {summary.resumed_from:,} studies were there from an earlier run.")
@@ -727,6 +790,66 @@ def vocab_suggest_cli(
         typer.echo("Concepts cover all mentions.")
     else:
         _print_lines(f"{each.count:>9,}  {each.label:<11}  {printable(each.text)}" for each in found)
+
+
+@models_app.command("list")
+def models_list_cli() -> None:
+    """The models that can be fetched."""
+    from graphprep.models import PUBLISHED
+
+    width = max(map(len, PUBLISHED))
+    _print_lines(f"{name:<{width}}  {model.about}" for name, model in PUBLISHED.items())
+
+
+@models_app.command("fetch")
+def models_fetch_cli(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model of `graphprep models list`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write.")],
+) -> None:
+    """Download a model and make its folder. The only command that uses the network; goes on where it was broken off."""
+    from graphprep.models import fetch
+
+    _say_model(fetch(name, output))
+
+
+@models_app.command("import")
+def models_import_cli(
+    source: Annotated[
+        Path, typer.Argument(metavar="ARCHIVE", help="The published archive, or a folder with what was in it.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="The folder to write.")],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="config.json and tokenizer of the encoder, where ARCHIVE holds none."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The model's name, where ARCHIVE holds several.")
+    ] = None,
+) -> None:
+    """Make a model's folder from what was carried in. Archives with code or that leave their folder are refused."""
+    from graphprep.models import import_model
+
+    _say_model(import_model(source, output, encoder=encoder, name=name))
+
+
+@models_app.command("verify")
+def models_verify_cli(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of a model.")],
+) -> None:
+    """Check that a model's files are as they were, and belong together. Exit code 1 if not."""
+    from graphprep.models import verify
+
+    problems = verify(folder)
+    _print_lines(problems)
+    if problems:
+        raise typer.Exit(1)
+    typer.echo(f"{folder} is complete and can be used.")
+
+
+def _say_model(model: ModelFolder) -> None:
+    size = sum(entry["bytes"] for entry in model.files.values())
+    typer.echo(f"{model.path}: {model.name}, {size / 1e6:,.1f} MB; encoder {model.encoder}.")
+    typer.echo(f"Use it with: graphprep extract REPORTS -o GRAPHS --extractor radgraph --model {model.path}")
 
 
 def _terminal() -> dict[str, Any]:

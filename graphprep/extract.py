@@ -28,6 +28,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from graphprep.errors import ReportError, UserError
+from graphprep.extractors import default_workers
 from graphprep.pipeline import ALL_SECTIONS, Pipeline, PipelineSettings
 from graphprep.progress import Progress
 from graphprep.progress import progress as shown_progress
@@ -110,7 +111,7 @@ def extract(
         settings: of the language part; ours by default.
         read: how the inputs are read.
         workers: worker processes, started when there is work for more than some seconds; by default one per processor, at
-            most 8. With 1 everything happens in this process.
+            most 8, fewer with a model. With 1 everything happens in this process.
         shard_size: reports per shard.
         images: the folder that image paths are relative to; by default that of the input.
         check_images: open every image, and reject those that are missing or corrupt.
@@ -154,6 +155,11 @@ def extract(
             return _summary(output, folder.manifest, begun, None, already_complete=True)
         first = len(folder.shards)
         done = sum(shard.consumed for shard in folder.shards)
+        if pipeline is None:
+            workers = workers or default_workers(settings.extractor, settings.model, _processors())
+            if settings.model is not None:
+                shared = dataclasses.replace(settings.model, processes=workers)
+                build = partial(Pipeline, dataclasses.replace(settings, model=shared))
         workers = workers or min(_processors(), 8)
         with shown_progress("extract", enabled=progress) as shown:
             items = read_reports(inputs, options, lambda total: shown.start(total, done))
@@ -293,6 +299,8 @@ def _tables(pipeline: GraphPipeline, text: bool, task: Task) -> Tables:
     try:
         graphs = pipeline.run(reports)
         rejects = [item for item in task.items if isinstance(item, Reject)]
+    except UserError:  # no fault of a report: no memory on the device
+        raise
     except Exception:
         graphs, rejects = [], []
         for item in task.items:
@@ -301,6 +309,8 @@ def _tables(pipeline: GraphPipeline, text: bool, task: Task) -> Tables:
                 continue
             try:
                 graphs += pipeline.run([item])
+            except UserError:
+                raise
             except ReportError as error:
                 rejects.append(_failed(item, error.reason, error.detail))
             except Exception as error:  # its type only: the message may quote the report

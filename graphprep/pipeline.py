@@ -10,7 +10,7 @@ from pathlib import Path
 
 from graphprep.assemble import Assembler
 from graphprep.errors import UserError
-from graphprep.extractors import make_extractor
+from graphprep.extractors import ModelSettings, make_extractor
 from graphprep.lexicon import Lexicon
 from graphprep.link import Linker
 from graphprep.records import Document, Report, ReportGraph, Sentence, Span
@@ -31,6 +31,7 @@ class PipelineSettings:
     context_rules: Path | None = None
     anatomy_vocab: Path | None = None
     pathology_vocab: Path | None = None
+    model: ModelSettings | None = None
 
 
 class Pipeline:
@@ -48,7 +49,11 @@ class Pipeline:
         self._sections = SectionFinder(self.settings.section_rules)
         self._wanted = {self._sections.canonical_name(name) for name in self.settings.sections}
         self._extractor = make_extractor(
-            self.settings.extractor, self.anatomy, self.pathology, self.settings.context_rules
+            self.settings.extractor,
+            self.anatomy,
+            self.pathology,
+            self.settings.context_rules,
+            self.settings.model,
         )
         lexicon = Lexicon(self.anatomy, self.pathology)
         self._linker = Linker(self.anatomy, self.pathology, lexicon)
