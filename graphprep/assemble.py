@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from graphprep.lexicon import Lexicon
+from graphprep.lexicon import Lexicon, midline
 from graphprep.link import Finding, LinkedSentence, Place, measured
 from graphprep.records import Assertion, Attribute, Edge, EdgeRelation, Kind, Mention, Node, Origin, Side, Span
 from graphprep.vocabulary import Vocabulary
@@ -34,6 +34,7 @@ class Assembler:
 
     def __init__(self, anatomy: Vocabulary, pathology: Vocabulary, lexicon: Lexicon) -> None:
         self._anatomy, self._pathology, self._lexicon = anatomy, pathology, lexicon
+        self._midline = midline(anatomy)
 
     def __call__(
         self, mentions: Sequence[Mention], sentences: Sequence[tuple[list[Mention], LinkedSentence]]
@@ -48,8 +49,11 @@ class Assembler:
             for finding in sentence.findings:
                 self._add_finding(drafts, key_of_head, finding, first)
         self._say_back(drafts, key_of_head, mentions)
-        _place_back(drafts, key_of_head, mentions)
+        self._place_suggested(drafts, key_of_head, mentions)
         renamed = _join_unsided(drafts)
+        for keys in key_of_head.values():
+            keys[:] = [renamed.get(key, key) for key in keys]
+        self._place_suggested(drafts, key_of_head, mentions)  # the sign may have got its side only now
         suggestions = self._suggestions(mentions, key_of_head)
         self._add_sites(drafts)
         order = sorted(
@@ -65,7 +69,7 @@ class Assembler:
         )
         number = {draft.key: index for index, draft in enumerate(order)}
         nodes = [_node(number[draft.key], draft, mentions) for draft in order]
-        edges = self._edges(order, number, [(_renamed(renamed, a), _renamed(renamed, b)) for a, b in suggestions])
+        edges = self._edges(order, number, suggestions)
         return nodes, edges
 
     # -- nodes -----------------------------------------------------------------------------------------------------
@@ -112,6 +116,28 @@ class Assembler:
                     if attribute is not None and mention.assertion != "absent":
                         drafts[key].attributes.add(Attribute(*attribute))
                         drafts[key].mentions.setdefault(mention.mention_id)
+
+    def _place_suggested(
+        self, drafts: dict[Key, _Draft], key_of_head: dict[int, list[Key]], mentions: Sequence[Mention]
+    ) -> None:
+        """Put what is suggested where the sign is that another sentence places ("Opacity in the right base. This may be pneumonia.")."""
+        for mention in mentions:
+            for relation in mention.relations:
+                meanings, signs = key_of_head.get(relation.target, []), key_of_head.get(mention.mention_id, [])
+                if relation.type != "suggestive_of" or len(meanings) != 1 or len(signs) != 1 or meanings == signs:
+                    continue
+                old, sign = meanings[0], signs[0]
+                if old[2] is not None or drafts[old].places or self._pathology.concepts[old[1]].site in self._midline:
+                    continue
+                new: Key = (old[0], old[1], sign[2], old[3])
+                places = drafts[sign].places
+                draft = drafts.pop(old)
+                kept = drafts.setdefault(new, _Draft(new))
+                kept.attributes |= draft.attributes
+                kept.mentions |= draft.mentions
+                kept.places |= places
+                for keys in key_of_head.values():
+                    keys[:] = [new if key == old else key for key in keys]
 
     def _add_sites(self, drafts: dict[Key, _Draft]) -> None:
         """Put findings without a stated place at the site that the vocabulary gives them."""
@@ -168,28 +194,6 @@ class Assembler:
         return None
 
 
-def _place_back(drafts: dict[Key, _Draft], key_of_head: dict[int, list[Key]], mentions: Sequence[Mention]) -> None:
-    """Put what a sentence suggests of the one before where the sign is ("Opacity in the right base. This may represent pneumonia.")."""
-    for mention in mentions:
-        for relation in mention.relations:
-            if relation.type != "suggestive_of" or mentions[relation.target].sentence == mention.sentence:
-                continue
-            meanings, signs = key_of_head.get(relation.target, []), key_of_head.get(mention.mention_id, [])
-            if len(meanings) != 1 or len(signs) != 1 or meanings == signs:
-                continue
-            if meanings[0][2] is not None or drafts[meanings[0]].places:
-                continue
-            old = meanings[0]
-            new: Key = (old[0], old[1], signs[0][2], old[3])
-            draft, places = drafts.pop(old), drafts[signs[0]].places
-            kept = drafts.setdefault(new, _Draft(new))
-            kept.attributes |= draft.attributes
-            kept.mentions |= draft.mentions
-            kept.places |= places
-            for keys in key_of_head.values():
-                keys[:] = [new if key == old else key for key in keys]
-
-
 def _join_unsided(drafts: dict[Key, _Draft]) -> dict[Key, Key]:
     """Let a statement without side join the one sided node of the same concept and assertion; return who became whom."""
     renamed: dict[Key, Key] = {}
@@ -207,10 +211,6 @@ def _join_unsided(drafts: dict[Key, _Draft]) -> dict[Key, Key]:
         joined.places |= draft.places
         renamed[key] = sided[0]
     return renamed
-
-
-def _renamed(renamed: dict[Key, Key], key: Key) -> Key:
-    return renamed.get(key, key)
 
 
 def _first_start(draft: _Draft, mentions: Sequence[Mention]) -> int:

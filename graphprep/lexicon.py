@@ -7,6 +7,7 @@ and a modifier of a granuloma): the phrase it stands in decides.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +21,10 @@ from graphprep.vocabulary import Vocabulary
 from graphprep.words import PLACEHOLDER, STOP_WORDS, stem, tokenize
 
 _CACHE_SIZE = 4096
+_WORD_CACHE_SIZE = 65_536
+# Of shorter words too many are one letter away from another word.
+_LENGTH_FOR_SWAP = 5
+_LENGTH_FOR_LETTER = 7
 
 # What is said of these has no side.
 _MIDLINE = frozenset(("heart", "mediastinum", "spine", "trachea", "esophagus", "pericardium", "sternum"))
@@ -66,6 +71,13 @@ class Lexicon:
         self._exact = lru_cache(maxsize=_CACHE_SIZE)(self._look_up)
         self._add_listed(raw)
         self._add_vocabularies(anatomy, pathology)
+        self._known = self._count_words((anatomy, pathology))
+        self._near: dict[str, list[str]] = {}
+        for word in sorted(self._known):
+            if len(word) >= _LENGTH_FOR_SWAP and word.isalpha():
+                for near in _one_letter_less(word) | {word}:
+                    self._near.setdefault(near, []).append(word)
+        self.spelled = lru_cache(maxsize=_WORD_CACHE_SIZE)(self._spelled)
 
     def _add_listed(self, raw: dict[str, Any]) -> None:
         parts: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -132,6 +144,42 @@ class Lexicon:
             if word not in self._stems and word not in listed:
                 self._stems[word] = Entry(observation=True)
 
+    def _count_words(self, vocabularies: Iterable[Vocabulary]) -> Counter[str]:
+        """Return the words that need no correction, with how many phrases and synonyms have them."""
+        listed = (
+            token
+            for table in (self._phrases, self._connectors)
+            for options in table.values()
+            for phrase, _ in options
+            for token in phrase
+        )
+        named = (
+            stem(token)
+            for vocabulary in vocabularies
+            for concept in vocabulary.concepts.values()
+            for synonym in concept.synonyms
+            for token in tokenize(synonym.lower())
+        )
+        return Counter((*self._stems, *listed, *named))
+
+    def _spelled(self, word: str) -> str:
+        """Return the known word that a mistyped one is meant for, or the word itself.
+
+        One letter is missing, too many or swapped with its neighbour ("atelectsis", "claer"), not the first or the last.
+        Another letter in its place is no error to mend: "contiguous" is not "continuous".
+        """
+        lower = word.lower()
+        wrong = stem(lower)
+        if lower in self._known or wrong in self._known or len(wrong) < _LENGTH_FOR_SWAP or not wrong.isalpha():
+            return word
+        meant = {
+            known
+            for near in _one_letter_less(wrong) | {wrong}
+            for known in self._near.get(near, ())
+            if known[0] == wrong[0] and known[-1] == wrong[-1] and _mistyped(known, wrong)
+        }
+        return max(meant, key=lambda known: (self._known[known], known), default=word)
+
     def match(self, tokens: Sequence[str], at: int) -> tuple[int, Entry | None]:
         """Return how many tokens the longest phrase at this place covers, and its entry (None: an unknown word).
 
@@ -169,9 +217,25 @@ class Lexicon:
         return entry.modifier if entry is not None else None
 
     def _look_up(self, text: str) -> Entry | None:
-        tokens = tuple(tokenize(text.lower()))
+        tokens = tuple(self.spelled(token) for token in tokenize(text.lower()))
         return (
             next((entry for phrase, entry in self._phrases.get(tokens[0], ()) if phrase == tokens), None)
             if tokens
             else None
         )
+
+
+def _one_letter_less(word: str) -> set[str]:
+    return {word[:at] + word[at + 1 :] for at in range(1, len(word))}
+
+
+def _mistyped(known: str, wrong: str) -> bool:
+    """Whether one letter of the known word is missing, doubled or added, or two neighbours are swapped."""
+    if len(known) != len(wrong):
+        longer, shorter = (known, wrong) if len(known) > len(wrong) else (wrong, known)
+        return len(shorter) >= _LENGTH_FOR_LETTER and shorter in _one_letter_less(longer)
+    differing = [at for at, (one, other) in enumerate(zip(known, wrong, strict=True)) if one != other]
+    if len(differing) != 2 or differing[1] != differing[0] + 1:
+        return False
+    first, second = differing
+    return known[first] == wrong[second] and known[second] == wrong[first]

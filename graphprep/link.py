@@ -18,7 +18,7 @@ from typing import NamedTuple
 from graphprep.lexicon import Lexicon, midline
 from graphprep.records import Assertion, Attribute, Document, Label, Mention, RelationType, Side, Temporality
 from graphprep.vocabulary import Vocabulary
-from graphprep.words import content_stems, has_placeholder, stem, tokenize
+from graphprep.words import TOKEN, content_stems, has_placeholder, stem, tokenize
 
 _CACHE_SIZE = 32_768
 
@@ -37,6 +37,7 @@ _PROMINENT_WHEN_INCREASED = frozenset(
         "lordosis",
     )
 )
+_BETTER_OR_WORSE = frozenset((Attribute("change", "increased"), Attribute("change", "decreased")))
 # How a statement begins that something is as it should be.
 _NORMAL = ("normal", "within normal", "within limits", "within the normal", "in normal range", "wnl", "unremarkable")
 # Tissue that a finding's name may have ("airspace disease"), and the lung as a whole: where it is, is not said by them.
@@ -125,7 +126,7 @@ class Linker:
         """Return, sentence by sentence, the mentions and what they say; sets `Mention.concept`."""
         linked = []
         for group in _by_sentence(mentions):
-            sentence = self._link_sentence(_items(document.report.text, group))
+            sentence = self._link_sentence(_items(document.report.text, group, self._lexicon))
             for mention, concept in zip(group, sentence.concepts, strict=True):
                 mention.concept = concept
             linked.append((group, sentence))
@@ -329,14 +330,20 @@ class Linker:
         named_by_place = [concept for concept in kinds if concept in used]
         if len(kinds) > 1 and len(named_by_place) == 1:
             by_concept = {named_by_place[0]: [place for concept in kinds for place in by_concept[concept]]}
+        device = self._intact_device(items, head, chain, by_concept)
+        if device is not None:
+            by_concept[device] = list(next(iter(by_concept.values())))
         attributes = self._attributes(items, head, chain)
         findings: list[Finding] = []
         normal = any(items[index].text.startswith(_NORMAL) and items[index].assertion != "absent" for index in chain)
         for concept, at in by_concept.items():
+            of_normality = not said_of and self._pathology.concepts[concept].category == "normality"
+            if of_normality and not _BETTER_OR_WORSE.isdisjoint(attributes):
+                continue  # "improved aeration": what has improved need not be normal
             if normal and not said_of and self._pathology.concepts[concept].category == "finding":
                 continue  # "engorgement appears within normal limits"
-            if places and not named and bare_side is None and self._is_bare_normality(concept, own_words):
-                continue  # "pulmonary ___ are normal", "contours normal": of what is not said
+            if places and not named and self._is_bare_normality(concept, own_words, bare_side):
+                continue  # "pulmonary ___ are normal", "contours normal", "the right is normal": of what is not said
             said = (head, *sorted(chain), *sorted(used.get(concept, set())), *side_mentions)
             side_of_device = self._device_side(concept, places, head)
             if side_of_device is not None:
@@ -372,6 +379,16 @@ class Linker:
         concept = self._place_index.best(words - {"lobe"}, words) if place.concept is None else None
         return place if concept is None else replace(place, concept=concept)
 
+    def _intact_device(
+        self, items: Sequence[Item], head: int, chain: Sequence[int], found: Iterable[str]
+    ) -> str | None:
+        """Return the device that is said to be intact: "intact sternotomy wires" are wires, and intact."""
+        if "intact_device" not in found:
+            return None
+        words = {word for index in (head, *chain) for word in content_stems(items[index].text)} - {"intact"}
+        concept = self._finding_index.best(content_stems(items[head].text), words)
+        return concept if concept is not None and self._pathology.concepts[concept].category == "device" else None
+
     def _is_count(self, text: str) -> bool:
         """Whether a modifier counts the leads or chambers ("dual-lead pacemaker": not a lead)."""
         attribute = self._lexicon.attribute(text)
@@ -381,10 +398,12 @@ class Linker:
         attribute = self._lexicon.attribute(text)
         return attribute is not None and attribute[0] == "change"
 
-    def _is_bare_normality(self, concept: str, words: set[str]) -> bool:
-        """Whether the concept is what a word such as normal means by itself."""
+    def _is_bare_normality(self, concept: str, words: set[str], side: Side | None) -> bool:
+        """Whether the concept is what a word such as normal means by itself, of no structure that has the side."""
+        site = self._pathology.concepts[concept].site
         return (
             self._pathology.concepts[concept].category == "normality"
+            and (side is None or (site is not None and not self._anatomy.concepts[site].sided))
             and self._finding_index.best(words, words) == concept
         )
 
@@ -546,12 +565,16 @@ class Linker:
         return items[index].text == "increased" and index < head and stem(items[head].text) in _PROMINENT_WHEN_INCREASED
 
     def _assertion(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> Assertion:
-        """The assertion of the head; what has resolved or was removed is absent."""
-        gone = any(
-            self._lexicon.attribute(items[index].text) in {("change", "resolved"), ("change", "removed")}
+        """The assertion of the head; what has resolved or was removed is absent, also where a "resolved pneumonia" is suggested."""
+        gone = [
+            index
             for index in chain
-        )
-        return "absent" if gone and items[head].assertion == "present" else items[head].assertion
+            if self._lexicon.attribute(items[index].text) in {("change", "resolved"), ("change", "removed")}
+        ]
+        before = gone and min(gone) < head
+        if (gone and items[head].assertion == "present") or (before and items[head].assertion == "uncertain"):
+            return "absent"
+        return items[head].assertion
 
 
 class _Index:
@@ -602,14 +625,14 @@ def _by_sentence(mentions: Sequence[Mention]) -> Iterable[list[Mention]]:
         yield group
 
 
-def _items(text: str, group: Sequence[Mention]) -> tuple[Item, ...]:
+def _items(text: str, group: Sequence[Mention], lexicon: Lexicon) -> tuple[Item, ...]:
     first, last = group[0].mention_id, group[-1].mention_id
     items = []
     for position, mention in enumerate(group):
         gap = text[group[position - 1].end : mention.start].lower() if position else ""
         items.append(
             Item(
-                mention.text.lower(),
+                TOKEN.sub(lambda token: lexicon.spelled(token.group()), mention.text.lower()),
                 mention.label,
                 mention.assertion,
                 mention.temporality,

@@ -48,7 +48,7 @@ _ABBREVIATIONS = _words("al cf dr drs e.g eg fig figs i.e mr mrs ms prof st vs v
 # ... after one of these only before a capital letter ...
 _ABBREVIATIONS_MOSTLY = _words(
     "a.m am ant approx appr avg bilat c.o dept est etc h.o hosp hx incl inf lat lt max min p.m pm post pt r.o resp rt s.p"
-    " sup w.o y.o yo yr yrs"
+    " sup v w.o y.o yo yr yrs"
 )
 # ... and after a unit not before one of these ("2.5 cm. in diameter").
 _UNITS = _words("cm mm in ml cc fr deg hr hrs")

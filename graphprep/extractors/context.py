@@ -44,6 +44,7 @@ _LISTING_CUES = re.compile("differential|possibilities|etiologies|consideration|
 _APPEARING = frozenset(("appears to be", "appear to be", "seems to be", "seem to be", "seems"))
 # How the rules write a question mark at the end of a sentence; one before a word says it of that word ("?pneumonia").
 _QUESTION = "(?)"
+_QUESTION_MARKS = ("?", "(?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class ContextReader:
         self._anchors = None if any(not words for words in anchors) else frozenset[str]().union(*anchors)
 
     def _has_no_cue(self, tokens: Sequence[str]) -> bool:
-        if self._anchors is None or tokens[-1].startswith("?"):
+        if self._anchors is None or tokens[-1].startswith(_QUESTION_MARKS):
             return False
         return self._anchors.isdisjoint([token.lower() for token in tokens])
 
@@ -176,7 +177,7 @@ class ContextReader:
         for at in clause_starts:
             starts[at] = True
         words = list(tokens)
-        if words[-1].startswith("?"):
+        if words[-1].startswith(_QUESTION_MARKS):
             words[-1] = _QUESTION  # said of what stands before: "small pneumothorax?"
         doc = Doc(self._language.vocab, words=words, sent_starts=starts)
         spans = [Span(doc, start, end, label="OBSERVATION") for start, end in observations]

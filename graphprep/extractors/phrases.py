@@ -19,6 +19,7 @@ _UNITS = frozenset("cm mm centimeter centimeters millimeter millimeters cms mms"
 _FORMERLY = frozenset(("previously", "formerly", "originally"))
 _OPEN_ADJECTIVES = frozenset(("pulmonary",))
 _DETERMINERS = frozenset(("the", "a", "an"))
+_COMPLETING = frozenset("seen identified noted demonstrated visualized visualised detected".split())
 _WEAK_HEADS = frozenset("finding findings".split())
 _WEAK_HEAD_CUES = frozenset("acute active abnormal significant acutely".split())
 
@@ -148,14 +149,20 @@ class PhraseCutter:
                 # A determiner after a noun begins another phrase, also where the dictation has no stop.
                 if text in _DETERMINERS and words and (words[-1].is_anatomy or words[-1].is_observation):
                     close()
+                elif (
+                    text in _COMPLETING and words and words[-1].is_observation and self._finding_follows(lower, at + 1)
+                ):
+                    close()  # "pneumothorax seen left effusion"
             elif entry is not None:
                 if (
                     words
                     and words[-1].is_observation
-                    and self._opens(entry)
-                    and self._finding_follows(lower, at + length)
+                    and (
+                        (self._opens(entry) and self._finding_follows(lower, at + length))
+                        or (entry.anatomy == 2 and self._is_described(lower, at + length))
+                    )
                 ):
-                    close()  # dictated without a stop: "pneumothorax stable cardiomegaly"
+                    close()  # dictated without a stop: "pneumothorax stable cardiomegaly", "pneumothorax heart size is normal"
                 words.append(Word(at, at + length, text, entry))
             elif _NUMBER.fullmatch(lower[at]):
                 pass
@@ -182,6 +189,20 @@ class PhraseCutter:
             and entry.modifier[0] in {"change", "severity"}
             and not (entry.anatomy or entry.observation or entry.state)
         )
+
+    def _is_described(self, lower: Sequence[str], at: int) -> bool:
+        """Whether anatomy that goes on here is the subject of a state: "heart size is normal"."""
+        while at < len(lower):
+            kind, joint_length = self._lexicon.connector(lower, at)
+            if kind == "copula":
+                at += joint_length
+                entry = self._lexicon.match(lower, at)[1] if at < len(lower) else None
+                return entry is not None and entry.state
+            length, entry = self._lexicon.match(lower, at)
+            if kind is not None or entry is None or not entry.anatomy:
+                return False
+            at += length
+        return False
 
     def _finding_follows(self, lower: Sequence[str], at: int) -> bool:
         """Whether the phrase that goes on here has a finding."""

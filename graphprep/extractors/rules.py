@@ -50,12 +50,13 @@ class SentenceReader:
     """Reads one sentence, given as its tokens; a pure function of them."""
 
     def __init__(self, anatomy: Vocabulary, pathology: Vocabulary, context_reader: ContextReader) -> None:
-        lexicon = Lexicon(anatomy, pathology)
-        self._cut = PhraseCutter(lexicon)
+        self._lexicon = Lexicon(anatomy, pathology)
+        self._cut = PhraseCutter(self._lexicon)
         self._context = context_reader
         self._classes = word_classes(anatomy, pathology)
 
     def __call__(self, tokens: Sequence[str]) -> SentenceReading:
+        tokens = [self._lexicon.spelled(token) for token in tokens]
         phrases, tail = self._cut(tokens)
         statements = read_statements(tokens, phrases, tail, self._classes)
         words = statements.words

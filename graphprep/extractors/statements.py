@@ -73,8 +73,11 @@ _SIGNS = frozenset(
 _LOOK_ALIKES = frozenset(
     "atelectasis scar scarring infiltrate pneumonia consolidation edema disease fibrosis effusion fluid thickening".split()
 )
+_SATISFACTORY = frozenset("satisfactory appropriate adequate normal".split())
 # A part of a device: where it lies is where the device is.
 DEVICE_PARTS = frozenset("tip end terminus position placement port course sidehole sideport".split())
+# Words for devices of any kind, as headings have them.
+_DEVICE_KINDS = frozenset("line tube device catheter drain hardware".split())
 _LISTING = frozenset(("conjunction", "comma", "negation", "versus", "placeholder"))
 # Conditions of a structure that stand side by side ("tortuous calcified aorta"); other states qualify the one that follows.
 _CONDITIONS = frozenset(
@@ -118,6 +121,7 @@ _LIKELIHOODS = frozenset(
     }
     | {"possible", "probable", "questionable", "question", "presumably", "?"}
 )
+_IDENTITY = frozenset(("is", "are", "was", "were"))
 _PRONOUNS = frozenset("it this these they those both".split())
 _SINGULAR = frozenset("is was has remains appears seems".split())
 # Organs that things of one list may be of; a place "of" one organ is not that of a finding of another.
@@ -224,7 +228,21 @@ def read_statements(
     tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], classes: WordClasses
 ) -> Statements:
     """Return the statements of a sentence."""
-    return _Reader(tokens, _drop_technique(phrases, tail), tail, classes).read()
+    return _Reader(tokens, _drop_heading(_drop_technique(phrases, tail)), tail, classes).read()
+
+
+def _drop_heading(phrases: list[Phrase]) -> list[Phrase]:
+    """Leave out devices that are a heading: "Lines and tubes: PICC in the SVC" names one device."""
+    colon = next((at for at, phrase in enumerate(phrases) if phrase.joined_by("colon")), 0)
+    heading = phrases[:colon]
+    if (
+        heading
+        and phrases[colon].has_observation
+        and not any(phrase.joined_by("negation", "without") for phrase in heading)
+        and all(stem(word.text) in _DEVICE_KINDS for phrase in heading for word in phrase.words)
+    ):
+        return phrases[colon:]
+    return phrases
 
 
 def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
@@ -256,6 +274,50 @@ def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
     return kept
 
 
+def _means_both_things(phrase: Phrase, later: Sequence[Phrase]) -> bool:
+    """Whether "both" is said of findings: "atelectasis and effusion, both on the left"."""
+    return (
+        [word.text for word in phrase.words] == ["both"]
+        and bool(later)
+        and later[0].is_anatomy_only
+        and later[0].joined_by("preposition")
+        and not phrase.joined_by("preposition")
+    )
+
+
+@dataclass(slots=True)
+class _Clause:
+    """A clause while it is read: what it is about, what was said last, and what waits for a word to come."""
+
+    indices: list[int]  # of its phrases
+    pronoun: bool  # whether it speaks of the sentence before
+    place: int = 0  # which of the phrases is being read
+    topics: list[Word] = field(default_factory=list)  # anatomy that the clause is about
+    headed: bool = False  # whether the topics are a heading ("Pleura: no effusion or pneumothorax")
+    group: list[Word] = field(default_factory=list)  # the coordinated findings or states said last
+    group_is_state: bool = False
+    located_by_preposition: bool = False
+    signs: list[Word] = field(default_factory=list)  # what the findings said last are suggested by
+    companions: list[Word] = field(default_factory=list)  # what they are beside ("opacity with adjacent effusion")
+    earlier: list[Word] = field(default_factory=list)  # findings before a state, with the same predicate
+    spreading: list[Word] = field(default_factory=list)  # a change said of every finding of a list
+    unchanged: list[Word] = field(default_factory=list)  # a change said of a structure and of the findings that it has
+    waiting_anatomy: list[Word] = field(default_factory=list)  # "hilar or" before "mediastinal adenopathy"
+    waiting_levels: list[list[Word]] = field(default_factory=list)  # "left lower and" before "right upper lobe"
+    waiting_modifiers: list[Word] = field(default_factory=list)  # "small," before "round nodule"
+    waiting_states: list[Word] = field(default_factory=list)  # "normal and" before "stable cardiac silhouette"
+
+    @property
+    def later(self) -> list[int]:
+        """The phrases after the one that is being read."""
+        return self.indices[self.place + 1 :]
+
+
+def _is_listed(phrase: Phrase) -> bool:
+    """Whether the phrase goes on with a list."""
+    return all(joint.kind in _LISTING for joint in phrase.joints)
+
+
 class _Reader:
     def __init__(
         self,
@@ -267,6 +329,7 @@ class _Reader:
         self.tokens = [token.lower() for token in tokens]
         if len(phrases) > 1 and [word.text for word in phrases[0].words] == ["both"] and phrases[1].joined_by("copula"):
             phrases = phrases[1:]  # "Both are unchanged.": a pronoun
+        phrases = [phrase for at, phrase in enumerate(phrases) if not _means_both_things(phrase, phrases[at + 1 :])]
         self.phrases = phrases
         self.tail = tail
         self.classes = classes
@@ -359,6 +422,8 @@ class _Reader:
                 and not self.phrases[clause[-1]].is_modifier_only
             ):
                 return start
+            if phrase.has_observation and not phrase.joints and self.tokens[phrase.start - 1] in _COMPLETING:
+                return start  # "no pneumothorax seen left effusion is noted"
             if (
                 phrase.has_observation
                 and completed is not None
@@ -587,308 +652,349 @@ class _Reader:
     # -- from phrase to phrase -------------------------------------------------------------------------------------
 
     def _read_clause(self, clause: list[int]) -> None:
-        topics: list[Word] = []  # anatomy that the clause is about
-        group: list[Word] = []  # the coordinated findings said last
-        group_is_state = False
-        located_by_preposition = False
-        waiting_anatomy: list[Word] = []  # "hilar or" before "mediastinal adenopathy"
-        waiting_levels: list[list[Word]] = []  # "left lower and" before "right upper lobe"
-        waiting_modifiers: list[Word] = []
-        spreading: list[Word] = []  # a change said of every finding of a list
-        unchanged: list[Word] = []  # a change said of a structure, and of the findings that it is said to have
-        companions: list[
-            Word
-        ] = []  # findings that the ones said last were said to be beside ("opacity with adjacent effusion")
-        waiting_states: list[Word] = []  # "normal and" before "stable cardiac silhouette"
-        signs: list[Word] = []  # what the findings said last are suggested by
-        earlier: list[
-            Word
-        ] = []  # findings that a predicate is said of beside a state ("cardiomegaly and tortuous aorta are")
-        headed = False  # whether the topics are a heading ("Pleura: no effusion or pneumothorax")
+        now = _Clause(clause, self._speaks_back(clause))
+        for now.place, index in enumerate(clause):
+            phrase = self.phrases[index]
+            following = self.phrases[clause[now.place + 1]] if now.place + 1 < len(clause) else None
+            if phrase.is_anatomy_only:
+                self._read_anatomy(now, phrase, following)
+            elif phrase.is_modifier_only:
+                self._read_modifiers(now, phrase, following)
+            elif following is not None and self._shares_noun(phrase, following):
+                self._wait_for_noun(now, phrase)
+            else:
+                self._read_statement(now, phrase, following)
+        self._end_clause(now)
+
+    def _speaks_back(self, clause: list[int]) -> bool:
+        """Whether the clause is said of the sentence before: "It is unchanged.", "Likely atelectasis."
+
+        "Likely nodule at the right apex." has a place of its own.
+        """
         first = self.phrases[clause[0]].joints
-        # "Likely atelectasis." speaks of the sentence before; "Likely nodule at the right apex." has a place of its own.
         elided = (
             bool(first)
             and first[0].kind == "suggest"
             and first[0].text not in _ADJECTIVES_OF_DOUBT
             and not any(self.phrases[index].has_anatomy for index in clause)
         )
-        pronoun = clause[0] == 0 and (elided or (bool(self.tokens) and self.tokens[0] in _PRONOUNS))
+        return clause[0] == 0 and (elided or (bool(self.tokens) and self.tokens[0] in _PRONOUNS))
 
-        for place, index in enumerate(clause):
-            phrase = self.phrases[index]
-            following = self.phrases[clause[place + 1]] if place + 1 < len(clause) else None
-            listed = all(joint.kind in _LISTING for joint in phrase.joints)
-
-            if phrase.is_anatomy_only:
-                if (
-                    self._needs_organ(phrase)
-                    and following is not None
-                    and following.has_anatomy
-                    and self._coordinated(following)
-                    and not (phrase.joined_by("preposition") and group and following.has_observation)
-                ):
-                    waiting_levels.append(phrase.words)
-                    if phrase.joined_by("preposition") and group:
-                        located_by_preposition = True
-                    continue
-                head = self._anatomy_head_with(phrase.words, waiting_levels)
-                if (
-                    following is not None
-                    and not phrase.joined_by("preposition")
-                    and self._coordinated(following)
-                    and following.has_observation
-                    and following.words[0].is_anatomy
-                    and not located_by_preposition
-                    and (not topics or phrase.joined_by("with", "without", "negation"))
-                ):
-                    waiting_anatomy.append(head)
-                    continue
-                if (
-                    all(word.text in _SHAPES for word in phrase.words)
-                    and topics
-                    and (phrase.joined_by("preposition") or group_is_state)
-                ):
-                    self._link("modify", head, topics[-1])
-                elif group and (
-                    phrase.joined_by("preposition") or all(word.entry.side is not None for word in phrase.words)
-                ):
-                    self._locate(group, head, owned=any(joint.text == "of" for joint in phrase.joints))
-                    located_by_preposition = True
-                elif (
-                    group_is_state and listed and not (following is not None and following.joined_by("copula", "colon"))
-                ):
-                    for state in group:  # "normal heart, lungs and mediastinum"
-                        self._link("located_at", state, head)
-                elif phrase.joined_by("preposition") and topics and not group:
-                    # "the base of the left lung": one place
-                    self._link("modify", topics[-1], head)
-                    topics[-1] = head
-                elif group and located_by_preposition and listed:
-                    self._locate(group, head)
-                elif (
-                    group
-                    and listed
-                    and not group_is_state
-                    and not (following is not None and following.joined_by("copula", "colon"))
-                ):
-                    self._locate(group[-1:], head)
-                elif topics and not group and listed:
-                    topics.append(head)
-                else:
-                    topics, group = [head], []
-                continue
-
-            if phrase.is_modifier_only:
-                if following is not None and self._shared_modifier(phrase, following):
-                    waiting_modifiers += phrase.words
-                    following.joints = phrase.joints + following.joints
-                    continue
-                if phrase.joined_by("copula") and earlier:
-                    for finding in earlier:
-                        self._modify(phrase.words, finding)
-                self._modifier_phrase(phrase, following, topics, group, waiting_modifiers, pronoun)
-                if not group and topics and phrase.joined_by("copula", "colon"):
-                    head = self._state_heads(phrase.words, phrase.words)[0]
-                    for topic in topics:
-                        self._link("located_at", head, topic)
-                    group, group_is_state = [head], True
-                elif not group and pronoun and phrase.joined_by("copula"):
-                    self.out.back_modifiers += [self._mention(word) for word in phrase.words]
-                continue
-
-            if following is not None and self._shares_noun(phrase, following):
-                sides = [word for word in phrase.words if word.is_anatomy]
-                waiting_modifiers += [word for word in phrase.words if not word.is_anatomy]
-                if any(word.text in _LEVELS for word in sides):
-                    waiting_levels.append(sides)
-                else:
-                    waiting_anatomy.append(self._anatomy_head(sides))
-                continue
-            headed = headed or (phrase.joined_by("colon") and bool(topics))
-            for levels in waiting_levels:
-                organ = self._first_organ(phrase)
-                for word in levels:
-                    if organ is not None:
-                        self._link("modify", word, organ)
-            waiting_levels.clear()
-            if (
-                group
-                and not group_is_state
-                and self._place_with_modifiers(phrase, of_device=self._is_device(group[-1]))
-            ):
-                place_words = [word for word in phrase.words if word.is_anatomy]
-                self._locate(group, self._anatomy_head_with(place_words, waiting_levels))
-                said = [word for word in phrase.words if not word.is_anatomy and word.text not in _HEIGHTS]
-                self._modify(said, group[-1])
-                located_by_preposition = True
-                continue
-            if topics and not group and not phrase.has_observation and self._describes_shape(phrase):
-                for state in self._state_heads([word for word in phrase.words if word.is_state], phrase.words):
-                    for topic in topics:  # "heart and mediastinum of normal size and contour"
-                        self._link("located_at", state, topic)
-                    group.append(state)
-                group_is_state = True
-                continue
-            heads, places = self._inside(phrase)
-            if not listed or not group:
-                spreading = []
-            if phrase.joints and phrase.joints[0].text in {"of", "in"}:
-                spreading = [
-                    word
-                    for word in waiting_modifiers
-                    if word.entry.modifier is not None and word.entry.modifier[0] == "change"
-                ]
-            elif spreading and phrase.has_observation:
-                waiting_modifiers += (
-                    spreading  # "removal of the tube and the catheter", "no new effusion, edema or fracture"
-                )
-            if phrase.joined_by("negation", "without"):
-                first_word = phrase.words[0]
-                spreading = [first_word] if self._canonical(first_word) == "new" and phrase.has_observation else []
-            self._modify(waiting_modifiers, heads[0])
-            waiting_modifiers.clear()
-            for anatomy in waiting_anatomy:
-                for head in heads:
-                    self._link("located_at", head, anatomy)
-            waiting_anatomy.clear()
-
-            if not phrase.has_observation:
-                if not places and following is not None and not group and not topics and self._shares_state(following):
-                    waiting_states += heads
-                    continue
-                if places and waiting_states:
-                    for state in waiting_states:
-                        for anatomy in places:
-                            self._link("located_at", state, anatomy)
-                    heads = waiting_states + heads
-                    waiting_states = []
-                if not places:
-                    if group and not group_is_state and phrase.joined_by("copula", "comma") and not topics:
-                        for state in heads:
-                            for finding in group:
-                                self._link("modify", state, finding)
-                        continue
-                    for state in heads:
-                        for topic in topics:
-                            self._link("located_at", state, topic)
-                    if not topics and pronoun and phrase.joined_by("copula"):
-                        self.out.back_modifiers += heads
-                elif topics and (
-                    phrase.joined_by("copula", "colon")
-                    or (
-                        listed and not group and phrase.words[0].is_anatomy
-                    )  # "heart and mediastinal contours within normal limits"
-                ):
-                    for state in heads:
-                        for topic in topics:
-                            self._link("located_at", state, topic)
-                else:
-                    topics = places
-                earlier = group if listed and not group_is_state else []
-                group, group_is_state = heads, True
-                located_by_preposition = False
-                continue
-
-            part = self._device_part(group, phrase) or self._device_part(heads, phrase, of_group=group)
-            if part is not None:
-                for word, whole in part:
-                    self._link("modify", word, whole)
-                group = [part[-1][1]]
-                group_is_state = False
-                located_by_preposition = False
-                continue
-            if group and not group_is_state and self._spelled_out(group, phrase, heads):
-                for head in group:
-                    self._link("modify", head, heads[-1])
-                group = heads
-                continue
-            suggested = bool(group) and (
-                (self._suggests(phrase, group, group_is_state) and not self._new_item(phrase))
-                or (not group_is_state and self._explains(phrase, following, group))
-            )
-            again = suggested and bool(signs) and self._second_likelihood(phrase)
-            if suggested and not again:
-                signs = companions + group
-            elif not again and not (listed and group and not group_is_state):
-                signs = []
-            for finding in signs:
-                for head in heads:
-                    self._link("suggestive_of", finding, head)
-            if suggested:
-                group = []
-            elif pronoun and not group and phrase.joined_by("suggest"):
-                self.out.back_suggestions += heads
-            if group_is_state and phrase.joined_by("with") and not phrase.joined_by("negation"):
-                unchanged = [
-                    state
-                    for state in group
-                    if state.entry.modifier is not None and state.entry.modifier[1] in _UNCHANGED
-                ]
-            elif not listed or group_is_state or phrase.joined_by("negation"):
-                unchanged = []
-            for state in unchanged:
-                for head in heads:
-                    self._link("modify", state, head)  # "stable silhouette with cardiomegaly and tortuous aorta"
-            self._alternatives(phrase, group, heads)
-            if (
-                topics
-                and (
-                    phrase.joined_by("copula", "colon", "with", "without", "existential")
-                    or (listed and (not group or headed))
-                    or self._fronted(clause)
-                )
-                and not group_is_state
-            ):
-                for head in heads:
-                    bare = not self._places_of(head)
-                    for topic in topics:
-                        if bare:
-                            self._link("located_at", head, topic)
-                        else:
-                            self._give_sides(self._sides_of(topic), [head])
-            if suggested or not listed:
-                companions = []
-            if group and not group_is_state and not suggested and self._beside(phrase):
-                self._carry_place(group, heads, alternative=False, denied=False)
-                companions = group
-            placed = self._placed_after(clause[place + 1 :])
-            if (
-                group
-                and not places
-                and not placed
-                and all(joint.kind in {"with", "placeholder"} for joint in phrase.joints)
-            ):
-                for spine in self._places_of(group[-1]):
-                    if stem(spine.text) == "spine":
-                        for head in heads:  # "curvature of the lumbar spine with degenerative change"
-                            self._link("located_at", head, spine)
-            if group and listed and not group_is_state and not suggested:
-                if phrase.joined_by("conjunction", "versus"):
-                    denied = self._denied(clause, index)
-                    carried = [head for head in heads if not placed or stem(head.text) == "thickening"]
-                    self._carry_place(group, carried, self._alternative(phrase) or phrase.joined_by("versus"), denied)
-                    alternative = phrase.joined_by("versus") or self._alternative(phrase)
-                    if alternative and phrase.words[0].is_observation:
-                        self._carry_modifiers(group[-1], heads, denied)
-                group = group + heads
-            elif suggested and listed is False and phrase.joined_by("versus"):
-                group = group + heads
-            else:
-                group = heads
-            group_is_state = False
-            located_by_preposition = False
-
-        for levels in waiting_levels:
+    def _end_clause(self, now: _Clause) -> None:
+        """Give what still waits for a word to what was said last."""
+        for levels in now.waiting_levels:
             head = self._anatomy_head(levels)
-            if group and located_by_preposition:
-                self._locate(group, head)
-        if waiting_modifiers and group:
-            self._modify(waiting_modifiers, group[-1])
-        elif waiting_modifiers and topics:
-            head = self._state_heads(waiting_modifiers, waiting_modifiers)[0]
-            for topic in topics:
+            if now.group and now.located_by_preposition:
+                self._locate(now.group, head)
+        if now.waiting_modifiers and now.group:
+            self._modify(now.waiting_modifiers, now.group[-1])
+        elif now.waiting_modifiers and now.topics:
+            head = self._state_heads(now.waiting_modifiers, now.waiting_modifiers)[0]
+            for topic in now.topics:
                 self._link("located_at", head, topic)
+
+    # -- phrases of anatomy only -----------------------------------------------------------------------------------
+
+    def _read_anatomy(self, now: _Clause, phrase: Phrase, following: Phrase | None) -> None:
+        if (
+            self._needs_organ(phrase)
+            and following is not None
+            and following.has_anatomy
+            and self._coordinated(following)
+            and not (phrase.joined_by("preposition") and now.group and following.has_observation)
+        ):
+            now.waiting_levels.append(phrase.words)
+            if phrase.joined_by("preposition") and now.group:
+                now.located_by_preposition = True
+            return
+        head = self._anatomy_head_with(phrase.words, now.waiting_levels)
+        if (
+            not phrase.joined_by("preposition")
+            and self._before_shared_noun(now.later)
+            and not now.located_by_preposition
+            and (not now.topics or phrase.joined_by("with", "without", "negation"))
+        ):
+            now.waiting_anatomy.append(head)
+            return
+        self._place_anatomy(
+            now, phrase, head, followed=following is not None and following.joined_by("copula", "colon")
+        )
+
+    def _place_anatomy(self, now: _Clause, phrase: Phrase, head: Word, followed: bool) -> None:
+        """Say what an anatomy is to what was said: its place, a part of it, or the next subject (`followed` by a predicate)."""
+        listed = _is_listed(phrase)
+        by_preposition = phrase.joined_by("preposition")
+        if all(word.text in _SHAPES for word in phrase.words) and now.topics and (by_preposition or now.group_is_state):
+            self._link("modify", head, now.topics[-1])
+        elif now.group and (
+            by_preposition
+            or (phrase.joined_by("colon") and not now.group_is_state)  # "Consolidation: right lower lobe"
+            or all(word.entry.side is not None or word.text.endswith("ally") for word in phrase.words)
+        ):
+            self._locate(now.group, head, owned=any(joint.text == "of" for joint in phrase.joints))
+            for sign in now.signs:  # "nodule, likely granuloma, in the left apex"
+                if not self._places_of(sign) and stem(sign.text) in _SIGNS:
+                    self._link("located_at", sign, head)
+            now.located_by_preposition = True
+        elif now.group_is_state and listed and not followed:
+            for state in now.group:  # "normal heart, lungs and mediastinum"
+                self._link("located_at", state, head)
+        elif by_preposition and now.topics and not now.group:
+            # "the base of the left lung": one place
+            self._link("modify", now.topics[-1], head)
+            now.topics[-1] = head
+        elif now.group and now.located_by_preposition and listed:
+            self._locate(now.group, head)
+        elif now.group and listed and not now.group_is_state and not followed:
+            self._locate(now.group[-1:], head)
+        elif now.topics and not now.group and listed:
+            now.topics.append(head)
+        else:
+            now.topics, now.group = [head], []
+
+    # -- phrases of modifiers only ---------------------------------------------------------------------------------
+
+    def _read_modifiers(self, now: _Clause, phrase: Phrase, following: Phrase | None) -> None:
+        if following is not None and self._shared_modifier(phrase, following):
+            now.waiting_modifiers += phrase.words
+            following.joints = phrase.joints + following.joints
+            return
+        if phrase.joined_by("copula"):
+            for finding in now.earlier:
+                self._modify(phrase.words, finding)
+        self._modifier_phrase(phrase, following, now.topics, now.group, now.waiting_modifiers, now.pronoun)
+        if not now.group and now.topics and phrase.joined_by("copula", "colon"):
+            head = self._state_heads(phrase.words, phrase.words)[0]
+            for topic in now.topics:
+                self._link("located_at", head, topic)
+            now.group, now.group_is_state = [head], True
+        elif not now.group and now.pronoun and phrase.joined_by("copula"):
+            self.out.back_modifiers += [self._mention(word) for word in phrase.words]
+
+    def _wait_for_noun(self, now: _Clause, phrase: Phrase) -> None:
+        """Keep a side and its adjectives for the noun to come."""
+        sides = [word for word in phrase.words if word.is_anatomy]
+        now.waiting_modifiers += [word for word in phrase.words if not word.is_anatomy]
+        if any(word.text in _LEVELS for word in sides):
+            now.waiting_levels.append(sides)
+        else:
+            now.waiting_anatomy.append(self._anatomy_head(sides))
+
+    # -- phrases with states or findings ---------------------------------------------------------------------------
+
+    def _read_statement(self, now: _Clause, phrase: Phrase, following: Phrase | None) -> None:
+        now.headed = now.headed or (phrase.joined_by("colon") and bool(now.topics))
+        for levels in now.waiting_levels:
+            organ = self._first_organ(phrase)
+            for word in levels:
+                if organ is not None:
+                    self._link("modify", word, organ)
+        now.waiting_levels.clear()
+        if self._read_place_of_group(now, phrase) or self._read_shape_of_topics(now, phrase):
+            return
+        heads, places = self._inside(phrase)
+        self._add_what_waited(now, phrase, heads)
+        if phrase.has_observation:
+            self._read_findings(now, phrase, following, heads, places)
+        else:
+            self._read_states(now, phrase, following, heads, places)
+
+    def _read_place_of_group(self, now: _Clause, phrase: Phrase) -> bool:
+        """Read a place of the findings before, with modifiers, if the phrase is one: "opacity in the left base unchanged"."""
+        if not (
+            now.group
+            and not now.group_is_state
+            and self._place_with_modifiers(phrase, of_device=self._is_device(now.group[-1]))
+        ):
+            return False
+        self._locate(now.group, self._anatomy_head([word for word in phrase.words if word.is_anatomy]))
+        said = [word for word in phrase.words if not word.is_anatomy and word.text not in _HEIGHTS]
+        self._modify(said, now.group[-1])
+        now.located_by_preposition = True
+        return True
+
+    def _read_shape_of_topics(self, now: _Clause, phrase: Phrase) -> bool:
+        """Read what shape the topics have, if that is what the phrase says: "heart and mediastinum of normal size and contour"."""
+        if not now.topics or now.group or phrase.has_observation or not self._describes_shape(phrase):
+            return False
+        for state in self._state_heads([word for word in phrase.words if word.is_state], phrase.words):
+            for topic in now.topics:
+                self._link("located_at", state, topic)
+            now.group.append(state)
+        now.group_is_state = True
+        return True
+
+    def _add_what_waited(self, now: _Clause, phrase: Phrase, heads: list[Word]) -> None:
+        """Link modifiers and places that waited for a noun to the heads of the phrase, and the changes that spread over a list."""
+        if not _is_listed(phrase) or not now.group:
+            now.spreading = []
+        if phrase.joints and phrase.joints[0].text in {"of", "in"}:
+            now.spreading = [
+                word
+                for word in now.waiting_modifiers
+                if word.entry.modifier is not None and word.entry.modifier[0] == "change"
+            ]
+        elif now.spreading and phrase.has_observation:
+            # "removal of the tube and the catheter", "no new effusion, edema or fracture"
+            now.waiting_modifiers += now.spreading
+        if phrase.joined_by("negation", "without"):
+            first = phrase.words[0]
+            now.spreading = [first] if self._canonical(first) == "new" and phrase.has_observation else []
+        self._modify(now.waiting_modifiers, heads[0])
+        now.waiting_modifiers.clear()
+        for anatomy in now.waiting_anatomy:
+            for head in heads:
+                self._link("located_at", head, anatomy)
+        now.waiting_anatomy.clear()
+
+    def _read_states(
+        self, now: _Clause, phrase: Phrase, following: Phrase | None, heads: list[Word], places: list[Word]
+    ) -> None:
+        """Read what structures are like: "enlarged heart", "is normal"."""
+        listed = _is_listed(phrase)
+        if not places and following is not None and not now.group and not now.topics and self._shares_state(following):
+            now.waiting_states += heads
+            return
+        if places and now.waiting_states:
+            for state in now.waiting_states:
+                for anatomy in places:
+                    self._link("located_at", state, anatomy)
+            heads = now.waiting_states + heads
+            now.waiting_states = []
+        if not places:
+            if now.group and not now.group_is_state and phrase.joined_by("copula", "comma") and not now.topics:
+                for state in heads:
+                    for finding in now.group:
+                        self._link("modify", state, finding)
+                return
+            self._say_of_topics(now, heads)
+            if not now.topics and now.pronoun and phrase.joined_by("copula"):
+                self.out.back_modifiers += heads
+        elif now.topics and (
+            phrase.joined_by("copula")
+            # "Airways: midline trachea" is of the trachea
+            or (phrase.joined_by("colon") and all(place.entry.anatomy == 1 for place in places))
+            # "heart and mediastinal contours within normal limits"
+            or (listed and not now.group and phrase.words[0].is_anatomy)
+        ):
+            self._say_of_topics(now, heads)
+        else:
+            now.topics = places
+        now.earlier = now.group if listed and not now.group_is_state else []
+        now.group, now.group_is_state = heads, True
+        now.located_by_preposition = False
+
+    def _say_of_topics(self, now: _Clause, states: Sequence[Word]) -> None:
+        for state in states:
+            for topic in now.topics:
+                self._link("located_at", state, topic)
+
+    def _read_findings(
+        self, now: _Clause, phrase: Phrase, following: Phrase | None, heads: list[Word], places: list[Word]
+    ) -> None:
+        """Read findings and devices: what suggests them, where they are, and whether they go on with a list."""
+        part = self._device_part(now.group, phrase) or self._device_part(heads, phrase, of_group=now.group)
+        if part is not None:
+            for word, whole in part:
+                self._link("modify", word, whole)
+            now.group, now.group_is_state = [part[-1][1]], False
+            now.located_by_preposition = False
+            return
+        if now.group and not now.group_is_state and self._spelled_out(now.group, phrase, heads):
+            for head in now.group:
+                self._link("modify", head, heads[-1])
+            now.group = heads
+            return
+        suggested = self._read_suggestion(now, phrase, following, heads)
+        self._spread_unchanged(now, phrase, heads)
+        self._alternatives(phrase, now.group, heads)
+        self._place_at_topics(now, phrase, heads)
+        if suggested or not _is_listed(phrase):
+            now.companions = []
+        if now.group and not now.group_is_state and not suggested and self._beside(phrase):
+            self._carry_place(now.group, heads, alternative=False, denied=False)
+            now.companions = now.group
+        placed = self._placed_after(now.later)
+        if now.group and not places and not placed:
+            self._carry_spine(now.group[-1], phrase, heads)
+        if now.group and _is_listed(phrase) and not now.group_is_state and not suggested:
+            self._carry_over_list(now, phrase, heads, placed)
+            now.group = now.group + heads
+        elif suggested and not _is_listed(phrase) and phrase.joined_by("versus"):
+            now.group = now.group + heads
+        else:
+            now.group = heads
+        now.group_is_state = False
+        now.located_by_preposition = False
+
+    def _read_suggestion(self, now: _Clause, phrase: Phrase, following: Phrase | None, heads: list[Word]) -> bool:
+        """Link the signs of what the phrase names; return whether it is suggested, and no further item of a list."""
+        suggested = bool(now.group) and (
+            (self._suggests(phrase, now.group, now.group_is_state) and not self._new_item(phrase))
+            or (not now.group_is_state and self._explains(phrase, following, now.group))
+        )
+        again = suggested and bool(now.signs) and self._second_likelihood(phrase)
+        if suggested and not again:
+            now.signs = now.companions + now.group
+        elif not again and not (_is_listed(phrase) and now.group and not now.group_is_state):
+            now.signs = []
+        for finding in now.signs:
+            for head in heads:
+                self._link("suggestive_of", finding, head)
+        if suggested:
+            now.group = []
+        elif now.pronoun and not now.group and phrase.joined_by("suggest"):
+            self.out.back_suggestions += heads
+        return suggested
+
+    def _spread_unchanged(self, now: _Clause, phrase: Phrase, heads: list[Word]) -> None:
+        """Say of findings what was said of the structure that has them: "stable silhouette with cardiomegaly and tortuous aorta"."""
+        if now.group_is_state and phrase.joined_by("with") and not phrase.joined_by("negation"):
+            now.unchanged = [
+                state
+                for state in now.group
+                if state.entry.modifier is not None and state.entry.modifier[1] in _UNCHANGED
+            ]
+        elif not _is_listed(phrase) or now.group_is_state or phrase.joined_by("negation"):
+            now.unchanged = []
+        for state in now.unchanged:
+            for head in heads:
+                self._link("modify", state, head)
+
+    def _place_at_topics(self, now: _Clause, phrase: Phrase, heads: list[Word]) -> None:
+        """Put findings where the clause said first: "left lung: opacity", "lungs show nodules"."""
+        if now.group_is_state or not (
+            phrase.joined_by("copula", "colon", "with", "without", "existential")
+            or (_is_listed(phrase) and (not now.group or now.headed))
+            or self._fronted(now.indices)
+        ):
+            return
+        for head in heads:
+            bare = not self._places_of(head)
+            for topic in now.topics:
+                if bare:
+                    self._link("located_at", head, topic)
+                else:
+                    self._give_sides(self._sides_of(topic), [head])
+
+    def _carry_spine(self, finding: Word, phrase: Phrase, heads: list[Word]) -> None:
+        """Put what a curve of the spine comes with at the same part of it: "curvature of the lumbar spine with degenerative change"."""
+        if all(joint.kind in {"with", "placeholder"} for joint in phrase.joints):
+            for spine in self._places_of(finding):
+                if stem(spine.text) == "spine":
+                    for head in heads:
+                        self._link("located_at", head, spine)
+
+    def _carry_over_list(self, now: _Clause, phrase: Phrase, heads: list[Word], placed: bool) -> None:
+        """Carry places, sides and modifiers of a list to its next finding (`placed`: a place of its own follows)."""
+        denied = self._denied(now.indices, now.indices[now.place])
+        if not phrase.joined_by("conjunction", "versus") and (denied or not self._and_ends_list(now.later)):
+            return
+        alternative = phrase.joined_by("versus") or self._alternative(phrase)
+        carried = [head for head in heads if not placed or stem(head.text) == "thickening"]
+        self._carry_place(now.group, carried, alternative, denied)
+        if alternative and phrase.words[0].is_observation:
+            self._carry_modifiers(now.group[-1], heads, denied)
 
     def _modifier_phrase(
         self,
@@ -936,7 +1042,15 @@ class _Reader:
     def _suggests(phrase: Phrase, group: Sequence[Word], group_is_state: bool) -> bool:
         """Whether the findings before the phrase are signs of what it names."""
         if phrase.joined_by("suggest"):
-            return not group_is_state or not all(word.text in _PLAIN_STATES or word.is_modifier for word in group)
+            return not group_is_state or not all(
+                word.text in _PLAIN_STATES or (word.is_modifier and not word.is_state) for word in group
+            )
+        if all(joint.text in _IDENTITY for joint in phrase.joints):  # "the opacities are atelectasis"
+            return (
+                bool(phrase.joints)
+                and stem(group[-1].text) in _SIGNS
+                and not any(stem(word.text) in _SIGNS | _GENERAL for word in phrase.words)
+            )
         if phrase.joined_by("doubt"):  # "bibasilar opacities, cannot exclude pneumonia"
             return stem(group[-1].text) in _SIGNS
         # A word removed by de-identification between a sign and a diagnosis.
@@ -977,6 +1091,8 @@ class _Reader:
             if parts and len(parts) == len(group) and wholes and any(joint.text == "of" for joint in phrase.joints):
                 return [(part, wholes[-1]) for part in parts]
             return None
+        if any(word.text in _SATISFACTORY for word in phrase.words):
+            return None  # "in satisfactory position" is a statement of its own
         parts = [word for word in group if stem(word.text) in DEVICE_PARTS]
         if parts and len(parts) == len(group) and of_group and stem(of_group[-1].text) not in DEVICE_PARTS:
             return [(part, of_group[-1]) for part in parts]
@@ -1028,6 +1144,26 @@ class _Reader:
         return bool(following.joints) and all(
             joint.kind in {"conjunction", "comma", "versus"} for joint in following.joints
         )
+
+    def _and_ends_list(self, later: Sequence[int]) -> bool:
+        """Whether the list of findings goes on by commas to an "and": "effusion, consolidation, and volume loss"."""
+        for at in later:
+            following = self.phrases[at]
+            if not self._coordinated(following) or not following.has_observation:
+                return False
+            if following.joined_by("conjunction"):
+                return True
+        return False
+
+    def _before_shared_noun(self, later: Sequence[int]) -> bool:
+        """Whether the noun of a list of organs follows: "rib, clavicle or sternal fracture"."""
+        for at in later:
+            following = self.phrases[at]
+            if not self._coordinated(following) or not following.words[0].is_anatomy:
+                return False
+            if not following.is_anatomy_only:
+                return following.has_observation
+        return False
 
     @staticmethod
     def _shares_noun(phrase: Phrase, following: Phrase) -> bool:
@@ -1145,7 +1281,10 @@ class _Reader:
         """Say sides of findings at places of which there are two, and that have no side yet."""
         for head in heads:
             places = self._places_of(head)
-            if not self._has_side(head) and all(stem(place.text) in self.classes.sided for place in places):
+            if not self._has_side(head) and all(
+                stem(place.text) in self.classes.sided or stem(place.text) == "volume"  # of a volume loss
+                for place in places
+            ):
                 for side in sides:
                     self._link("located_at", head, side)
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from graphprep.lexicon import Lexicon
 from graphprep.pipeline import Pipeline
 from graphprep.records import Report, ReportGraph
 
@@ -77,3 +78,24 @@ def test_a_report_is_read_alike_alone_and_in_company(pipeline: Pipeline) -> None
     for text, graph in zip(texts, together, strict=True):
         alone = graph_of(Pipeline(), text)
         assert (alone.mentions, alone.nodes, alone.edges) == (graph.mentions, graph.nodes, graph.edges)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("atelectsis", "atelectasis"),
+        ("Consoldation", "consolidation"),
+        ("claer", "clear"),
+        ("consolidatoins", "consolidation"),
+    ],
+)
+def test_a_mistyped_word_is_read_as_the_one_that_is_meant(pipeline: Pipeline, wrong: str, right: str) -> None:
+    assert Lexicon(pipeline.anatomy, pipeline.pathology).spelled(wrong) == right
+
+
+@pytest.mark.parametrize(
+    "word", ["contiguous", "injection", "confusion", "Effusion", "clera", "XXXX", "3rd", "2.5", "the"]
+)
+def test_other_words_are_left_as_they_are(pipeline: Pipeline, word: str) -> None:
+    """Another letter is another word, and so is another first or last letter."""
+    assert Lexicon(pipeline.anatomy, pipeline.pathology).spelled(word) == word
