@@ -9,8 +9,9 @@
     for graph in graphprep.open_graphs("graphs/"):
         print(graph.report.report_id, len(graph.nodes))
 
-Importing the package loads nothing else; each name loads its module when it is first used. `graphprep.extract` and
-`graphprep.validate` are the functions: the modules of the same names are reached by `from graphprep.extract import …`.
+Importing the package loads nothing else; each name loads its module when it is first used. `graphprep.extract`,
+`validate`, `evaluate`, `export`, `labels` and `import_radgraph` are functions: the modules of the same names are reached by
+`from graphprep.extract import …`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from graphprep.errors import UserError
+    from graphprep.evaluate import evaluate
+    from graphprep.export import export
     from graphprep.extract import extract
     from graphprep.graphs import GraphFolder, open_graphs, to_networkx
+    from graphprep.import_radgraph import import_radgraph
+    from graphprep.labels import labels
     from graphprep.records import (
         Attribute,
         Edge,
@@ -59,8 +64,12 @@ __all__ = [
     "UserError",
     "Vocabulary",
     "__version__",
+    "evaluate",
+    "export",
     "extract",
     "extract_texts",
+    "import_radgraph",
+    "labels",
     "load_vocabularies",
     "open_graphs",
     "to_networkx",
@@ -70,7 +79,11 @@ __all__ = [
 #: Public name → the module that defines it.
 _HOME = {
     "UserError": "errors",
+    "evaluate": "evaluate",
+    "export": "export",
     "extract": "extract",
+    "import_radgraph": "import_radgraph",
+    "labels": "labels",
     "GraphFolder": "graphs",
     "open_graphs": "graphs",
     "to_networkx": "graphs",
