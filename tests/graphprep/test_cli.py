@@ -275,6 +275,11 @@ def test_extract_warns_of_an_input_without_a_usable_report(graphprep: Callable[.
     assert graphprep("validate", tmp_path / "graphs").code == 0
 
 
+def heed_interrupts() -> None:
+    """A shell starts background jobs with interrupts ignored, which their children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_with_130_and_without_a_traceback(tmp_path: Path) -> None:
     with (tmp_path / "reports.csv").open("w", encoding="utf-8") as file:
         file.write("report\n")
@@ -284,6 +289,7 @@ def test_an_interrupt_ends_with_130_and_without_a_traceback(tmp_path: Path) -> N
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     while not list(tmp_path.glob("graphs/.progress/part-*.json")):
         assert process.poll() is None

@@ -581,6 +581,7 @@ def test_an_interrupt_ends_workers_at_once(tmp_path: Path) -> None:
         [*PROGRAM, str(reports), str(tmp_path / "graphs"), "workers=2", "delay=0.05", "shard_size=20"],
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a background job's children ignore
     )
     wait_for(lambda: bool(list(tmp_path.glob("graphs/*/.part-*"))), process)
     children = children_of(process.pid)
