@@ -24,7 +24,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, get_args
 from urllib.parse import quote
@@ -163,4 +163,5 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise UserError(f"{path}: cannot write there ({error.strerror}). Give another file with -o.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing is there where nothing can be written
+            temporary.unlink(missing_ok=True)

@@ -43,6 +43,9 @@ def modules_of(package: str) -> list[str]:
 
 @pytest.mark.parametrize("package", sorted(FORBIDDEN))
 def test_every_module_imports_where_the_forbidden_are_missing(package: str) -> None:
+    if package == "trainer":
+        pytest.importorskip("torch")
+        pytest.importorskip("timm")
     # spaCy's thinc imports torch where there is one, so what counts is that nothing of ours needs it.
     names = [name for name in modules_of(package) if not name.endswith("__main__") and not name.startswith(EXEMPT)]
     script = (

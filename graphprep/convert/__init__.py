@@ -75,19 +75,26 @@ def convert(
     with the same result are replaced, other files need `overwrite`, and what no run wrote is never touched.
 
     Raises:
-        UserError: no such converter, a file that the set must have is not there, or `output` holds something else.
+        UserError: no such converter, a file that the set must have is not there, or `output` holds something else or
+            cannot be written.
     """
     known = converters()
     if source not in known:
         raise UserError(f"There is no converter {source!r}. Expected one of {', '.join(known)}.")
     options = options or ConvertOptions()
-    with (
-        Output(Path(output), source, options.settings(), overwrite) as written,
-        shown_progress(f"convert {source}", enabled=progress) as shown,
-    ):
-        conversion = Conversion(source, Path(path), options, written, shown)
-        known[source].function(conversion)
-        return conversion.finish()
+    try:
+        with (
+            Output(Path(output), source, options.settings(), overwrite) as written,
+            shown_progress(f"convert {source}", enabled=progress) as shown,
+        ):
+            conversion = Conversion(source, Path(path), options, written, shown)
+            known[source].function(conversion)
+            return conversion.finish()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or output} cannot be read or written: {error.strerror or type(error).__name__}. "
+            "Look at it, make room, or give another folder with -o; nothing was converted."
+        ) from error
 
 
 def summary_lines(document: dict[str, Any], path: Path, output: Path, options: ConvertOptions) -> Iterator[str]:

@@ -201,7 +201,10 @@ class Conversion:
         for path, kept in images.duplicates:
             self.output.list_as("duplicate_image", path, detail=f"{kept} is used in its place.")
         if not images.any_there:
-            self.output.note("No image is under the image root: paths and sizes are those that the set documents.")
+            kind = "" if self.options.image_format == "any" else f" of the format {self.options.image_format}"
+            self.output.note(
+                f"No image{kind} is under the image root: paths and sizes are those that the set documents."
+            )
         self._images.append(images)
         return images
 

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -74,10 +75,12 @@ class Output:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for table in self._tables.values():
-            table.close()
+            with suppress(OSError):  # of a full disk, which the exception tells already
+                table.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
-        if kind is not None and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        if kind is not None:
+            with suppress(OSError):  # of a folder that holds something, or that something is mounted on
+                self.folder.rmdir()
 
     # What a converter writes
 

@@ -23,8 +23,8 @@ _MEASURES = {
 _PARTS = {"mentions": ["types"], "relations": ["types"], "nodes": ["kinds", "assertions"], "edges": ["relations"]}
 
 
-def format_evaluation(found: Mapping[str, Any], top: int = 20, errors: int = 20) -> str:
-    """The tables of `evaluate`; at most `top` concepts of each kind and `errors` confusions."""
+def format_evaluation(found: Mapping[str, Any], top: int = 20) -> str:
+    """The tables of `evaluate`, with all confusions that it holds; at most `top` concepts of each kind."""
     lines = list(_reports(found))
     rows: list[Sequence[str] | None] = []
     for name, measures in _MEASURES.items():
@@ -45,7 +45,7 @@ def format_evaluation(found: Mapping[str, Any], top: int = 20, errors: int = 20)
     if found.get("labels"):
         lines += ["", "Labels"]
         lines += _columns([_row(f"  {title}", score) for title, score in label_rows(found["labels"])])
-    lines += _errors(found["errors"][:errors])
+    lines += _errors(found["errors"])
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -9,7 +9,50 @@ from graphprep.phantom.chest import BENT, HEART_RATIOS, OVERINFLATED, RAISED
 from graphprep.phantom.film import COLLAPSE
 from graphprep.phantom.labels import CLASSES
 from graphprep.phantom.lesions import BROKEN, FLUID, PATCH, WATER
-from graphprep.phantom.render import ANATOMY
+from graphprep.phantom.plan import (
+    DENIABLE,
+    ENDED,
+    HEDGED,
+    IN_ONE_BREATH,
+    JOINED,
+    LEFT_OUT,
+    MOST_NORMAL,
+    NOT_EXCLUDED,
+    OF_SIDE,
+    OF_ZONE,
+    SAID_GONE,
+    STATEMENTS,
+)
+from graphprep.phantom.render import (
+    ANATOMY,
+    BLURRED,
+    FIELD,
+    LETTER,
+    NOISE,
+    ON_PATIENT,
+    SHUTTER,
+    STOMACH_GAS,
+    TURNED,
+)
+from graphprep.phantom.report import (
+    ADVICE,
+    ALL_IN_IMPRESSION,
+    BESIDE,
+    CAPITALS,
+    DIFFERENTIAL,
+    NO_IMPRESSION,
+    NO_PLACE,
+    NO_SIDE,
+    NOT_NEW,
+    OTHER_LUNG_CLEAR,
+    PAIRED,
+    SHUFFLED,
+    TERSE,
+    WHOLE_LUNG,
+)
+from graphprep.phantom.report import (
+    SUGGESTED as SUGGESTED_SAID,
+)
 from graphprep.phantom.sample import (
     AIRWAYS,
     CHANGES,
@@ -54,14 +97,6 @@ The patient's left is on the image's right. No image is mirrored.
 | `phantom.json` | options and counts |
 
 Labels, boxes and masks are of the image. Reports leave findings out, hedge, and state wrongly as the options say.
-"""
-
-_NOT_REPORTED = """\
-## Drawn, and in no report
-
-Build, breath, pose, exposure and noise vary with patient, study and image. Letters of the side lie in a corner of about half of
-the images; electrodes and wires on 60 % of those taken from the front (6 % of others), boxes of monitors, buttons, folds of skin or
-cloth, gas in the stomach, uneven exposure and dark edges of the shutters at times. None of these is labelled.
 """
 
 
@@ -121,7 +156,10 @@ def text(settings: Mapping[str, Any], counts: Mapping[str, Any]) -> str:
                 for name, row in CHANGES.items()
             ],
         ),
-        _NOT_REPORTED,
+        "## Reports\n",
+        _reports(options),
+        "## Drawn, and in no report\n",
+        _not_reported(),
     ]
     return "\n".join(parts)
 
@@ -193,6 +231,52 @@ def _looks() -> str:
         f"Looks suggest ({', '.join(SUGGESTED)}): a consolidation with dark airways pneumonia "
         f"({_percent(AIRWAYS['pneumonia'])} of those in pneumonia, {_percent(AIRWAYS['other'])} of others); edema with a large heart "
         "heart failure; a spiculated mass malignancy; more than slight overinflation COPD.\n"
+    )
+
+
+def _reports(options: Mapping[str, Any]) -> str:
+    whole = 1 - OF_ZONE - OF_SIDE
+    together = ", ".join(
+        f"{number} ({_percent(IN_ONE_BREATH.count(number) / len(IN_ONE_BREATH))})"
+        for number in sorted(set(IN_ONE_BREATH))
+    )
+    total = sum(weight for weight, _ in DENIABLE.values())
+    denied = ", ".join(f"{name} {_percent(weight / total)}" for name, (weight, _) in DENIABLE.items())
+    return (
+        f"*What is there.* {_percent(options['omissions'])} of present findings are left out, each by itself. Of those stated "
+        f"{_percent(HEDGED)} are said to be possible (devices never), and {_percent(JOINED)} of those alike on both sides are said as one. "
+        f"{_percent(SAID_GONE)} of what is gone since the study before is said to be gone. The zone is not said in {_percent(NO_PLACE)} and "
+        f"said as the lung in {_percent(WHOLE_LUNG)}; the side of other findings is not said in {_percent(NO_SIDE)}. Findings that can share "
+        f"a sentence do in {_percent(PAIRED)}, and their places are said then. What a look suggests is said in {_percent(SUGGESTED_SAID)}, "
+        "25 to 40 % of that for certain; another meaning is given to "
+        f"{_percent(DIFFERENTIAL)} of opacities, consolidations and atelectases.\n\n"
+        f"*What is not.* A report has {STATEMENTS[0]} to {STATEMENTS[1]} statements, each number as often: what is there, and for the rest, two at "
+        f"least, denials; each of them is left out with {_percent(LEFT_OUT)}, and none follows with {_percent(ENDED)}. {_percent(OF_ZONE)} are of a zone, "
+        f"{_percent(OF_SIDE)} of a side, {_percent(whole)} of the whole chest, and of the chest where nothing is left to deny; sides and zones are equal. "
+        f"So many findings are denied in one breath: {together}. Which, where it would be true: {denied}. {_percent(NOT_EXCLUDED)} of them are said to be possible "
+        f'instead, and {_percent(NOT_NEW)} of denials without a place say "no new". Up to {MOST_NORMAL} structures are called normal; where one lung alone '
+        f"has findings, the other is called clear in {_percent(OTHER_LUNG_CLEAR)}.\n\n"
+        f"*Wrong* are {_percent(options['wrong'])} of the findings stated and denied: denied though present, on the wrong side, or asserted though absent.\n\n"
+        f"*Form.* {_percent(ALL_IN_IMPRESSION)} of reports are an impression alone, {_percent(NO_IMPRESSION)} have none; in others up to four findings are said "
+        f"again in it. The order is shuffled in {_percent(SHUFFLED)}. Sentences are telegraphic with {' or '.join(_percent(share) for share in TERSE)}, by "
+        f"report; {_percent(CAPITALS)} of reports are in capitals. Technique, comparison and recommendation have a sentence in {_percent(BESIDE)} each; "
+        f"{_percent(ADVICE)} of reports with a mass, a nodule or a fracture advise something because of it. Words are chosen evenly from the lists of "
+        "`graphprep/phantom/phrases.py`.\n"
+    )
+
+
+def _not_reported() -> str:
+    return (
+        f"From edge to edge an image is {_range(FIELD)} mm, the chest somewhere in it, turned by {TURNED['AP']:g} (from the front) or {TURNED['PA']:g} radians "
+        "(standard deviation). The size of a patient varies by 6 %, the depth of breath by 10 mm; soft tissue, breasts, strength of ribs and vessels vary too. "
+        f"The exposure is uneven and does not always fit; {_percent(BLURRED)} of images are blurred; the noise has a deviation of {_range(NOISE)} where soft "
+        "tissue is about 1.\n\n"
+        + _table(
+            ("on the patient", "from the front", "others"),
+            [(name, *map(_percent, chances)) for name, chances in ON_PATIENT.items()],
+        )
+        + f"\nGas is in the stomach in {_percent(STOMACH_GAS)} of images, a letter of the side in a corner of {_percent(LETTER)}; each edge is dark with "
+        f"{_percent(SHUTTER)}. None of these is labelled.\n"
     )
 
 

@@ -198,13 +198,21 @@ def _same(theirs: dict[str, Any], wanted: dict[str, Any]) -> bool:
     return {key: theirs.get(key) for key in wanted} == wanted
 
 
+_FLAGS = {"studies": "n"}
+"""Options that have another name on the command line."""
+
+
 def _difference(theirs: dict[str, Any], wanted: dict[str, Any]) -> str:
     """Say how the phantom that is there was made."""
     if theirs.get("drawing") != wanted["drawing"]:
         return "of another version of graphprep"
     options = theirs.get("options", {})
-    changed = [f"{name} {options.get(name)}" for name, value in wanted["options"].items() if options.get(name) != value]
-    return f"made with {', '.join(changed)}"
+    changed = [
+        f"--no-{name}" if given is False else f"--{_FLAGS.get(name, name)}{'' if given is True else f' {given}'}"
+        for name, value in wanted["options"].items()
+        if (given := options.get(name)) != value
+    ]
+    return f"made with {' '.join(changed)}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ _OPACITIES = frozenset(LUNG_FINDINGS) - {"calcified_granuloma"}
 CHRONIC = frozenset(("scoliosis", "calcified_granuloma", "hyperinflation", "elevated_diaphragm", "cardiomegaly"))
 
 #: How often each finding is denied, in proportion, and what else contradicts the denial.
-_DENIABLE: dict[str, tuple[int, frozenset[str]]] = {
+DENIABLE: dict[str, tuple[int, frozenset[str]]] = {
     "lung_opacity": (12, _OPACITIES),
     "consolidation": (14, frozenset()),
     "atelectasis": (6, frozenset()),
@@ -75,7 +75,23 @@ _DENIABLE: dict[str, tuple[int, frozenset[str]]] = {
     "heart_failure": (3, frozenset(("pulmonary_edema", "cardiomegaly"))),
 }
 #: How often a finding that would be denied is said to be possible instead.
-_NOT_EXCLUDED = 0.07
+NOT_EXCLUDED = 0.07
+#: How often a finding that is there, no device, is said to be possible.
+HEDGED = 0.13
+#: How often a finding that is gone since the study before is said to be.
+SAID_GONE = 0.7
+#: How often what is alike on both sides is said as one.
+JOINED = 0.75
+#: From how many to how many statements a report has: what is there, and denials that make up the rest, two at least.
+STATEMENTS = (4, 15)
+#: How often each denial is left out for something normal, and how often no more denials follow.
+LEFT_OUT, ENDED = 0.35, 0.08
+#: How often denials are of a zone, of a side; else of the whole chest.
+OF_ZONE, OF_SIDE = 0.42, 0.34
+#: How many findings are denied in one breath; one of these.
+IN_ONE_BREATH = (1, 1, 1, 2, 2, 2, 3, 4)
+#: At most so many structures are called normal.
+MOST_NORMAL = 5
 #: What must not be there for a structure to be called normal.
 _CONTRADICTS: dict[str, frozenset[str]] = {
     "clear_lungs": frozenset((*LUNG_FINDINGS, "pneumonia")),
@@ -143,14 +159,14 @@ def make_plan(study: Study, options: ReportOptions, rng: Random) -> Plan:
     there: set[_At] = {(finding.concept, finding.side) for finding in study.findings}
     there |= {(finding.suggests, finding.side) for finding in study.findings if finding.suggests}
     taken = there | {(claim.concept, claim.side) for claim in claims}
-    denials, invented = _negatives(taken, max(2, rng.randint(4, 15) - len(claims)), options, wrong, rng)
+    denials, invented = _negatives(taken, max(2, rng.randint(*STATEMENTS) - len(claims)), options, wrong, rng)
     claims += invented
     present = {concept for concept, _ in there} | {claim.concept for claim in claims if not claim.gone}
     least = 0 if claims or denials else 1  # a report says something
     return Plan(
         tuple(claims),
         tuple(denials),
-        _normal(present, rng.randint(least, 5), rng),
+        _normal(present, rng.randint(least, MOST_NORMAL), rng),
         tuple(omitted),
         tuple(wrong),
         acute=any(name not in CHRONIC and not (name in KINDS and KINDS[name].device) for name in present),
@@ -176,7 +192,7 @@ def _stated(
             claims += _joined([_claim(finding, rng) for finding in said], rng)
     for finding in study.resolved:
         back = any((finding.concept, finding.side) == (other.concept, other.side) for other in study.findings)
-        if not back and rng.random() < 0.7:
+        if not back and rng.random() < SAID_GONE:
             claims.append(replace(_claim(finding, rng), assertion="absent", change=None, suggests=None, gone=True))
     return claims, omitted, wrong
 
@@ -188,8 +204,8 @@ def _negatives(
     denials: list[Denial] = []
     invented: list[Claim] = []
     denied: set[_At] = set()
-    while wanted > 0 and rng.random() > 0.08:
-        if rng.random() < 0.35:
+    while wanted > 0 and rng.random() > ENDED:
+        if rng.random() < LEFT_OUT:
             wanted -= 1  # room for something normal
             continue
         denial = _denial(taken, denied, rng)
@@ -200,7 +216,7 @@ def _negatives(
         for concept in denial.concepts:
             denied.add((concept, denial.side))
             draw = rng.random()
-            if concept not in KINDS or draw >= options.wrong + _NOT_EXCLUDED or _contradicts(concept, denied):
+            if concept not in KINDS or draw >= options.wrong + NOT_EXCLUDED or _contradicts(concept, denied):
                 kept.append(concept)
                 continue
             claim = _invented(concept, denial, rng)
@@ -217,7 +233,7 @@ def _negatives(
 
 def _contradicts(concept: str, denied: set[_At]) -> bool:
     """Whether a denial so far would not be true with this finding."""
-    return any(concept in _DENIABLE[name][1] for name, _ in denied)
+    return any(concept in DENIABLE[name][1] for name, _ in denied)
 
 
 def _claim(finding: Finding, rng: Random) -> Claim:
@@ -226,7 +242,7 @@ def _claim(finding: Finding, rng: Random) -> Claim:
         finding.side,
         finding.zone,
         finding.severity,
-        "uncertain" if not KINDS[finding.concept].device and rng.random() < 0.13 else "present",
+        "uncertain" if not KINDS[finding.concept].device and rng.random() < HEDGED else "present",
         finding.millimetres,
         finding.morphology,
         finding.suggests,
@@ -250,7 +266,7 @@ def _joined(claims: list[Claim], rng: Random) -> list[Claim]:
             ),
             None,
         )  # fmt: skip
-        if twin is not None and rng.random() < 0.75:
+        if twin is not None and rng.random() < JOINED:
             severity = claim.severity if claim.severity == twin.severity else None
             out[out.index(twin)] = replace(twin, side="bilateral", severity=severity)
         else:
@@ -263,7 +279,7 @@ def _stated_wrongly(
 ) -> list[Claim]:
     """Put findings of one concept on the other side, where none like it is, or return them denied."""
     concept, side = said[0].concept, said[0].side
-    alike = {concept} | _DENIABLE.get(concept, (0, frozenset[str]()))[1]
+    alike = {concept} | DENIABLE.get(concept, (0, frozenset[str]()))[1]
     sides = {finding.side for finding in findings if finding.concept in alike}
     if side is not None and sides == {side} and rng.random() < 0.5:
         other: LungSide = "left" if side == "right" else "right"
@@ -284,8 +300,8 @@ def _invented(concept: str, denial: Denial, rng: Random) -> Claim:
 def _denial(taken: set[_At], denied: set[_At], rng: Random) -> Denial | None:
     """Choose findings that are absent, and where: several of one breath have one place."""
     where = rng.random()
-    side = rng.choice(SIDES) if where < 0.76 else None
-    zone = rng.choice(ZONES) if where < 0.42 else None
+    side = rng.choice(SIDES) if where < OF_ZONE + OF_SIDE else None
+    zone = rng.choice(ZONES) if where < OF_ZONE else None
     of_lung = rng.random() < 0.2  # whether what is said of a whole side may be of the lung
 
     def free(concept: str) -> bool:
@@ -303,18 +319,18 @@ def _denial(taken: set[_At], denied: set[_At], rng: Random) -> Denial | None:
         ):
             return False
         return not any(
-            (name == concept or name in _DENIABLE[concept][1]) and (side is None or at in (side, None, "bilateral"))
+            (name == concept or name in DENIABLE[concept][1]) and (side is None or at in (side, None, "bilateral"))
             for name, at in taken
         )
 
-    candidates = [concept for concept in _DENIABLE if free(concept)]
+    candidates = [concept for concept in DENIABLE if free(concept)]
     if not candidates:
         return None if side is None else _denial(taken, denied, rng)
     chosen: list[str] = []
-    for _ in range(rng.choice((1, 1, 1, 2, 2, 2, 3, 4))):
+    for _ in range(rng.choice(IN_ONE_BREATH)):
         left = [concept for concept in candidates if concept not in chosen and _goes_with(concept, chosen)]
         if left:
-            chosen.append(rng.choices(left, [_DENIABLE[concept][0] for concept in left])[0])
+            chosen.append(rng.choices(left, [DENIABLE[concept][0] for concept in left])[0])
     return Denial(tuple(chosen), side, zone)
 
 

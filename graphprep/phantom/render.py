@@ -22,6 +22,22 @@ from graphprep.phantom.scene import Finding, Study
 #: Structures that have masks in every image, in this order.
 ANATOMY: tuple[str, ...] = ("right_lung", "left_lung", "heart", "spine")
 
+#: How often things lie on the patient that no report mentions: on films from the front (at the bedside), and on others.
+ON_PATIENT: dict[str, tuple[float, float]] = {
+    "electrodes and wires": (0.6, 0.06),
+    "box of a monitor": (0.16, 0.03),
+    "buttons": (0.05, 0.05),
+    "fold of skin or cloth": (0.2, 0.08),
+}
+#: How often there is gas in the stomach, a letter of the side, and a shutter at each edge.
+STOMACH_GAS, LETTER, SHUTTER = 0.7, 0.55, 0.16
+#: Millimetres from edge to edge of an image.
+FIELD = (345.0, 440.0)
+#: Standard deviation of how far a chest is turned in the image, in radians.
+TURNED = {"AP": 0.024, "PA": 0.017}
+#: How often an image is blurred, and the deviation of its noise; soft tissue is about 1.
+BLURRED, NOISE = 0.6, (0.008, 0.028)
+
 _LETTERS = {
     "L": ("10000", "10000", "10000", "10000", "10000", "10000", "11111"),
     "R": ("11110", "10001", "10001", "11110", "10100", "10010", "10001"),
@@ -66,18 +82,21 @@ def render(study: Study, number: int, size: int, contrast: float = 1.0) -> Pictu
 
 def _pose(study: Study, number: int, size: int) -> Canvas:
     draws = Draws(study.seed, number, "pose")
-    field = draws.uniform(345.0, 440.0)
+    field = draws.uniform(*FIELD)
     room = 0.5 * field - 150.0  # around the lungs
     centre = (0.8 * room * draws.uniform(-1.0, 1.0), 130.0 + 0.7 * room * draws.uniform(-1.0, 1.0))
-    turn = draws.bell(0.0, 0.024 if study.view == "AP" else 0.017)
+    turn = draws.bell(0.0, TURNED[study.view])
     return Canvas(size, field / size, centre, turn)
 
 
 def _clutter(film: Film, draws: Draws) -> None:
     """What lies on the patient: electrodes with wires, buttons, a fold of skin or cloth."""
     canvas, chest = film.canvas, film.chest
-    bedside = chest.front
-    if draws.chance(0.6 if bedside else 0.06):
+
+    def there(what: str) -> bool:
+        return draws.chance(ON_PATIENT[what][0 if chest.front else 1])
+
+    if there("electrodes and wires"):
         for _ in range(draws.integer(2, 4)):
             x, y = draws.uniform(-120.0, 120.0), draws.uniform(20.0, 230.0)
             electrode, hole = canvas.blank(), canvas.blank()
@@ -94,20 +113,20 @@ def _clutter(film: Film, draws: Draws) -> None:
             ]
             canvas.stroke(wire, curve(path), 1.0)
             film.metal += 0.26 * wire
-    if draws.chance(0.16 if bedside else 0.03):
+    if there("box of a monitor"):
         # A box of a monitor or a pad, on the skin.
         x, y = draws.uniform(-120.0, 120.0), draws.uniform(0.0, 220.0)
         box = canvas.blank()
         half = draws.uniform(6.0, 18.0)
         canvas.stroke(box, [(x - half, y), (x + half, y + draws.uniform(-6.0, 6.0))], draws.uniform(10.0, 18.0))
         film.metal += draws.uniform(0.2, 0.55) * box
-    if draws.chance(0.05):
+    if there("buttons"):
         x = chest.middle(100.0) + draws.bell(0.0, 6.0)
         for number in range(4):
             button = canvas.blank()
             canvas.disc(button, (x + draws.bell(0.0, 2.0), 40.0 + 55.0 * number), 5.0)
             film.metal += 0.16 * button
-    if draws.chance(0.2 if bedside else 0.08):
+    if there("fold of skin or cloth"):
         side = draws.sign()
         top = (side * draws.uniform(60.0, 110.0), draws.uniform(-10.0, 60.0))
         fold = (canvas.x - top[0] - 0.25 * side * (canvas.y - top[1])) * side
@@ -139,7 +158,7 @@ def _expose(film: Film, draws: Draws, texture: Draws) -> tuple[npt.NDArray[np.ui
     x, y = np.abs(canvas.x), canvas.y
     depth = 0.80 - 0.22 * np.square(x * (1.0 / 190.0)) + 0.20 * smooth((y - chest.length) * (1.0 / 60.0))
     air = film.air
-    if draws.chance(0.7):
+    if draws.chance(STOMACH_GAS):
         # Gas in the stomach, below the left half of the diaphragm.
         u = (canvas.x - draws.uniform(48.0, 84.0)) * (1.0 / draws.uniform(20.0, 36.0))
         v = (y - chest.dome["left"] - draws.uniform(24.0, 34.0)) * (1.0 / draws.uniform(13.0, 20.0))
@@ -150,9 +169,9 @@ def _expose(film: Film, draws: Draws, texture: Draws) -> tuple[npt.NDArray[np.ui
 
     tilt_x, tilt_y = draws.bell(0.0, 0.06), draws.bell(0.0, 0.06)
     density = density + canvas.x * (tilt_x / 190.0) + (y - 120.0) * (tilt_y / 190.0)
-    if draws.chance(0.6):
+    if draws.chance(BLURRED):
         density = _blurred(density, draws.uniform(0.2, 0.9) * min(canvas.size / 256.0, 1.0))
-    noise = draws.uniform(0.008, 0.028)
+    noise = draws.uniform(*NOISE)
     density = density + draws.grain(canvas.size) * (noise * (0.6 + 0.5 * density))
 
     # The exposure is set so that lungs and mediastinum are seen, as machines do, and not always well.
@@ -187,7 +206,7 @@ def _blurred(values: Floats, share: float) -> Floats:
 
 def _letter(shades: npt.NDArray[np.uint8], draws: Draws) -> None:
     """A lead letter that names the side it lies on; often there is none."""
-    present, letter = draws.chance(0.55), draws.pick("LR")
+    present, letter = draws.chance(LETTER), draws.pick("LR")
     size = shades.shape[0]
     height = draws.uniform(0.045, 0.065) * size
     width = height * 5.0 / 7.0
@@ -212,7 +231,7 @@ def _collimate(shades: npt.NDArray[np.uint8], draws: Draws) -> Mask:
     lit = np.ones(shades.shape, np.bool_)
     shade = draws.integer(0, 14)
     for edge in range(4):
-        wide = int(draws.uniform(0.005, 0.05) * size) if draws.chance(0.16) else 0
+        wide = int(draws.uniform(0.005, 0.05) * size) if draws.chance(SHUTTER) else 0
         if wide:
             first, last = (0, wide) if edge < 2 else (size - wide, size)
             band = (slice(first, last), slice(None)) if edge % 2 == 0 else (slice(None), slice(first, last))

@@ -100,6 +100,20 @@ def write_report(study: Study, options: ReportOptions | None = None) -> ReportTe
     return _Writer(study, plan, rng).report()
 
 
+#: How often a report is all in capitals; how telegraphic its sentences are, one of these; how often their order is shuffled.
+CAPITALS, TERSE, SHUFFLED = 0.03, (0.15, 0.5, 0.85), 0.6
+#: How often all stands in the impression, and how often there is none.
+ALL_IN_IMPRESSION, NO_IMPRESSION = 0.12, 0.08
+#: How often each sentence that says nothing of the chest is there, and advice where a finding asks for it.
+BESIDE, ADVICE = 0.22, 0.2
+#: How often two findings share a sentence, and what a finding's look suggests is said.
+PAIRED, SUGGESTED = 0.3, 0.75
+#: How often an opacity, a consolidation or an atelectasis that suggests nothing, or nothing that is said, is read as another thing.
+DIFFERENTIAL = 0.06
+#: How often the place of a finding in a zone is not said, or said as the lung; and the side of other findings is not said.
+NO_PLACE, WHOLE_LUNG, NO_SIDE = 0.09, 0.09, 0.1
+#: How often the healthy lung is called clear, and a denial leaves open what was there before ("no new opacity").
+OTHER_LUNG_CLEAR, NOT_NEW = 0.3, 0.04
 #: An endotracheal tube out of place is said to be low below so many millimetres above the carina, else high.
 _LOW_TUBE = 40
 
@@ -150,8 +164,8 @@ class _Writer:
     def __init__(self, study: Study, plan: Plan, rng: Random) -> None:
         self._study, self._plan, self._rng = study, plan, rng
         self._places: dict[tuple[str, Side | None, Zone | None], PlaceWords] = {}
-        self._capitals = rng.random() < 0.03
-        self._terse = rng.choice((0.15, 0.5, 0.85))  # how telegraphic this reader dictates
+        self._capitals = rng.random() < CAPITALS
+        self._terse = rng.choice(TERSE)  # how telegraphic this reader dictates
 
     def report(self) -> ReportText:
         rng = self._rng
@@ -159,15 +173,15 @@ class _Writer:
         units += self._negatives()
         units += self._one_lung_clear()
         units += self._advice()
-        if rng.random() < 0.6:
+        if rng.random() < SHUFFLED:
             rng.shuffle(units)
         beside = self._beside()
         units = beside[:1] + units + beside[1:] if rng.random() < 0.7 else units + beside
         impression = self._impression()
         layout = rng.random()
-        if layout < 0.12:
+        if layout < ALL_IN_IMPRESSION:
             units, impression = [], [*units, *impression]
-        elif layout < 0.2 and units:
+        elif layout < ALL_IN_IMPRESSION + NO_IMPRESSION and units:
             impression = []
         sections: dict[SectionName, str] = {}
         sentences: list[Sentence] = []
@@ -211,7 +225,7 @@ class _Writer:
         while waiting:
             claim = waiting.pop(0)
             other = next((other for other in waiting if _fit(claim, other)), None)
-            if other is None or rng.random() > 0.3:
+            if other is None or rng.random() > PAIRED:
                 units.append(self._claim(claim))
                 continue
             waiting.remove(other)
@@ -232,9 +246,9 @@ class _Writer:
             return [_sentence(rng.choice(language.RESOLVED), self._named(claim, bare=True))]
         if claim.assertion == "absent":
             return [self._denied([self._named(claim, denied=True)], firm=True)]
-        if claim.suggests in language.MEANINGS and claim.assertion == "present" and rng.random() < 0.75:
+        if claim.suggests in language.MEANINGS and claim.assertion == "present" and rng.random() < SUGGESTED:
             return self._suggestion(claim, claim.suggests)
-        if claim.concept in language.DIFFERENTIAL and claim.assertion == "present" and rng.random() < 0.06:
+        if claim.concept in language.DIFFERENTIAL and claim.assertion == "present" and rng.random() < DIFFERENTIAL:
             return self._suggestion(claim, language.DIFFERENTIAL[claim.concept])
         if claim.change is not None and claim.assertion == "present" and rng.random() < 0.5:
             named = self._named(claim, bare=rng.random() < 0.5)
@@ -328,10 +342,10 @@ class _Writer:
             options: Sequence[PlaceWords] = whole
         else:
             draw = rng.random()
-            if draw < 0.09 and not sure:
+            if draw < NO_PLACE and not sure:
                 return "", "", None
             zone = language.PLACES_OF_BOTH[claim.zone] if side == "bilateral" else language.PLACES[claim.zone][side]
-            options = whole if draw < 0.18 else zone
+            options = whole if draw < NO_PLACE + WHOLE_LUNG else zone
         if sure:
             options = [place for place in options if place.sided]
         if claim.concept == "mass":  # a perihilar mass is another finding
@@ -348,7 +362,7 @@ class _Writer:
     def _place_of_one_side(self, claim: Claim, side: Side, sure: bool, paired: bool) -> tuple[str, str, Side | None]:
         """Words for the side of what lies outside the lungs, or in the whole of one."""
         draw = self._rng.random()
-        if draw < 0.1 and not sure:
+        if draw < NO_SIDE and not sure:
             return "", "", None
         if draw < 0.25 and not paired:  # "on the left and right rib fracture" could be read in two ways
             return "", "@bilaterally" if side == "bilateral" else "on the @SIDEWORD", side
@@ -462,7 +476,7 @@ class _Writer:
             return _sentence(rng.choice(language.NOT_SEEN), *named)
         frames = language.DENIED["telegraphic" if rng.random() < self._terse else "full"]
         pleural = all(each.meaning.concepts[0] in ("pleural_effusion", "pneumothorax") for each in named)
-        if not after and not firm and rng.random() < 0.04:
+        if not after and not firm and rng.random() < NOT_NEW:
             frames = language.NOT_NEW
         elif pleural and not after and all("@" not in each.words for each in named) and rng.random() < 0.15:
             frames = language.PLEURA_FREE
@@ -478,7 +492,7 @@ class _Writer:
         there = [finding for finding in self._study.findings if finding.concept in LUNG_FINDINGS]
         said = [claim for claim in self._plan.claims if claim.concept in LUNG_FINDINGS]
         sides = {finding.side for finding in there} | {claim.side for claim in said}
-        if len(sides) != 1 or not sides <= {"left", "right"} or self._rng.random() > 0.3:
+        if len(sides) != 1 or not sides <= {"left", "right"} or self._rng.random() > OTHER_LUNG_CLEAR:
             return []
         side: LungSide = "left" if "right" in sides else "right"
         text = _at(self._rng.choice(language.ONE_LUNG_CLEAR), side)
@@ -491,7 +505,7 @@ class _Writer:
         claims = [
             claim for claim in self._plan.claims if claim.concept in language.ADVICE and claim.assertion != "absent"
         ]
-        if not claims or rng.random() > 0.2:
+        if not claims or rng.random() > ADVICE:
             return []
         text = rng.choice(language.ADVICE[claims[0].concept])
         concept = next(name for words, name in language.ADVISED.items() if words in text)
@@ -519,7 +533,7 @@ class _Writer:
         """Sentences that say nothing of the chest."""
         rng = self._rng
         kinds = ["technique", "comparison" if self._study.number else "first", "recommendation"]
-        chosen = [rng.choice(language.BESIDE[kind]) for kind in kinds if rng.random() < 0.22]
+        chosen = [rng.choice(language.BESIDE[kind]) for kind in kinds if rng.random() < BESIDE]
         return [[Sentence(read_markup(text.replace("VIEW", self._study.view)))] for text in chosen]
 
 

@@ -17,9 +17,10 @@ from handmade import ANATOMY, PATHOLOGY, handmade_graphs, node, plain_report, wr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import graphprep.evaluate.rows
 from graphprep.errors import UserError
 from graphprep.evaluate import evaluate
+from graphprep.evaluate import rows as evaluate_rows
+from graphprep.evaluate import score as evaluate_score
 from graphprep.evaluate.score import identity, intervals
 from graphprep.evaluate.tables import format_evaluation
 from graphprep.export import export
@@ -170,6 +171,18 @@ def test_the_most_frequent_confusion_comes_first(tmp_path: Path) -> None:
 
     found = evaluate(folder("pred", "present"), folder("gold", "absent"), errors=1)["errors"]
     assert [(e["error"], e["concept"], e["count"]) for e in found] == [("wrong assertion", "opacity", 5)]
+
+
+def test_as_many_confusions_are_printed_as_were_asked_for(tmp_path: Path) -> None:
+    def folder(name: str, nodes: list[Node]) -> Path:
+        graph = plain_report("1", "text", 1)
+        graph.nodes = nodes
+        return write_folder(tmp_path / name, [[[graph]]])
+
+    concepts = [f"concept_{number:02}" for number in range(30)]
+    gold = folder("gold", [node(number, "pathology", concept, None) for number, concept in enumerate(concepts)])
+    printed = format_evaluation(evaluate(folder("pred", []), gold, errors=25, bootstrap=0)).splitlines()
+    assert [line.split()[2] for line in printed if "  missed: " in line] == concepts[:25]
 
 
 def test_without_text_no_sentence_is_given(gold: Path, changed: Callable[..., Path], tmp_path: Path) -> None:
@@ -426,7 +439,7 @@ def test_any_folders_as_counters_count_them(
                 for i, number in enumerate(((a & b).total(), a.total(), b.total())):
                     expected[path][i] += number
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphprep.evaluate.rows, "_REPORTS_A_BUCKET", bucket)
+        patch.setattr(evaluate_rows, "_REPORTS_A_BUCKET", bucket)
         one, two = write_folder(Path(folder, "one"), predicted), write_folder(Path(folder, "two"), gold)
         found = evaluate(one, two, origin=origin, bootstrap=0, errors=1000)
         turned = evaluate(two, one, origin=origin, bootstrap=0, errors=1000)
@@ -477,7 +490,7 @@ def test_nothing_to_score_has_no_interval() -> None:
 def test_more_reports_than_are_weighed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     table = np.random.default_rng(0).integers(0, 5, (50, 2, 3))
     whole = intervals(table, 40, 3)
-    monkeypatch.setattr("graphprep.evaluate.score._REPORTS_AT_ONCE", 7)
+    monkeypatch.setattr(evaluate_score, "_REPORTS_AT_ONCE", 7)
     assert intervals(table, 40, 3) == whole
 
 

@@ -125,13 +125,25 @@ def test_an_unknown_format_and_a_place_that_is_none_are_errors(graphs: Path, tmp
         export(graphs, "pyg", tmp_path / "nowhere" / "a.npz")
 
 
+def test_a_disk_that_cannot_be_written_is_a_sentence(
+    graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("unlink", "replace"):  # where the first fails, so does the other
+        monkeypatch.setattr(Path, name, refused)
+    with pytest.raises(UserError, match=r"a\.npz: cannot write there \(Read-only file system\)"):
+        export(graphs, "pyg", tmp_path / "a.npz")
+
+
 def test_a_failure_leaves_the_file_before_it(graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.json").write_text("before", encoding="utf-8")
 
     def fail(_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("graphprep.export.to_json", fail)
+    monkeypatch.setattr(sys.modules["graphprep.export"], "to_json", fail)
     with pytest.raises(RuntimeError):
         export(graphs, "radgraph", tmp_path / "a.json")
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == "before"

@@ -227,7 +227,7 @@ def test_another_phantom_is_replaced_only_when_asked(tmp_path: Path) -> None:
     (folder / "graphs").mkdir()
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     before = contents(folder)
-    with pytest.raises(UserError, match=r"made with studies 4, seed 0, masks True.*--overwrite"):
+    with pytest.raises(UserError, match=r"made with --n 4 --seed 0 --masks\. .*--overwrite"):
         make_phantom(folder, other)
     assert contents(folder) == before
     make_phantom(folder, other, overwrite=True)
@@ -245,7 +245,7 @@ def test_an_overwrite_that_was_killed_can_be_repeated(tmp_path: Path, monkeypatc
         patch.setattr("shutil.rmtree", failing)
         with pytest.raises(RuntimeError):
             make_phantom(folder, other, overwrite=True)
-    with pytest.raises(UserError, match="made with studies 2, seed 9"):
+    with pytest.raises(UserError, match="made with --n 2 --seed 9\\."):
         make_phantom(folder, small)
     make_phantom(folder, other)
     make_phantom(tmp_path / "fresh", other)

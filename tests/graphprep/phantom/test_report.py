@@ -4,8 +4,9 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from itertools import chain
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graphprep.phantom import phrases
+from graphprep.phantom import plan as plans
 from graphprep.phantom.markup import read_markup
-from graphprep.phantom.plan import CHRONIC
+from graphprep.phantom.plan import CHRONIC, Plan, make_plan
 from graphprep.phantom.report import ReportOptions, write_report
 from graphprep.phantom.sample import sample
 from graphprep.phantom.scene import KINDS, MORPHOLOGIES, SIDES, SUGGESTED, ZONES, Finding, Study
@@ -201,6 +203,29 @@ def test_the_rate_of_wrong_statements(studies: list[Study]) -> None:
 def test_a_rate_that_is_none_is_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be a share from 0 to 1"):
         ReportOptions(**bad)
+
+
+def test_the_shares_are_those_that_the_datasheet_gives(studies: list[Study]) -> None:
+    made = [make_plan(study, ReportOptions(), Random(study.seed)) for study in studies]
+
+    def share(rows: Iterable[bool]) -> float:
+        found = list(rows)
+        assert len(found) > 500
+        return sum(found) / len(found)
+
+    def stated(plan: Plan, study: Study) -> list[plans.Claim]:
+        there = {(finding.concept, finding.side) for finding in study.findings}
+        return [claim for claim in plan.claims if not claim.device and (claim.concept, claim.side) in there]
+
+    claims = chain.from_iterable(map(stated, made, studies))
+    assert share(claim.assertion == "uncertain" for claim in claims) == pytest.approx(plans.HEDGED, abs=0.02)
+    denials = [denial for plan in made for denial in plan.denials]
+    # Somewhat more are of the whole chest: where nothing is left to deny on a side, and several can be of one.
+    assert share(denial.zone is not None for denial in denials) == pytest.approx(plans.OF_ZONE, abs=0.05)
+    assert share(denial.side is None for denial in denials) == pytest.approx(
+        1 - plans.OF_ZONE - plans.OF_SIDE, abs=0.07
+    )
+    assert max(len(plan.normal) for plan in made) == plans.MOST_NORMAL
 
 
 def test_places_and_numbers_do_not_give_assertions_away(studies: list[Study]) -> None:
