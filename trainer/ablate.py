@@ -22,13 +22,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainer.checkpoint import write_text
-from trainer.config import Config, load_config
+from trainer.config import Config, check_config, load_config
+from trainer.data.files import read_json
 from trainer.errors import Diverged, UserError
 from trainer.probe import align, percent
 from trainer.settings import read_yaml, updated
@@ -74,6 +75,7 @@ def read_plan(path: Path) -> Plan:
         if changes is not None and not isinstance(changes, Mapping):
             raise UserError(f"{path}: `{name}` must hold keys and values.")
         runs[str(name)] = updated(start, dict(changes or {}), f"{path}, {name}")
+        check_config(runs[str(name)])
     folders = [folder_name(name) for name in runs]
     if len(set(folders)) < len(folders):
         raise UserError(f"{path}: two names of runs differ by signs alone, so they would share a folder.")
@@ -131,17 +133,21 @@ def _one(config: Config, plan: Plan, folder: Path, progress: bool) -> dict[str, 
     found = {name.removeprefix("validation/"): value for name, value in last_figures(folder).items()}
     figures = {name: found[name] for name in plan.figures if name in found}
     if plan.labels is not None:
-        figures |= _measured(folder / "probe.json", lambda: _probe(folder, plan, config))
+        asked = {"labels": str(plan.labels), "fractions": list(plan.fractions)}
+        figures |= _measured(folder / "probe.json", asked, lambda: _probe(folder, plan, config))
     if plan.regions is not None:
-        figures |= _measured(folder / "ground.json", lambda: _ground(folder, plan, config))
+        asked = {"regions": str(plan.regions), "labels": str(plan.labels)}
+        figures |= _measured(folder / "ground.json", asked, lambda: _ground(folder, plan, config))
     return figures
 
 
-def _measured(path: Path, measure: Any) -> dict[str, float]:
-    """What is in the file, or what `measure` gives, which is then written there."""
-    if not path.is_file():
-        write_text(path, json.dumps(measure(), indent=1) + "\n")
-    figures: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+def _measured(path: Path, asked: dict[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """The figures in the file, where they answer what is asked; or those of `measure`, which are then written there."""
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("asked") != asked:
+        found = {"asked": asked, "figures": measure()}
+        write_text(path, json.dumps(found, indent=1) + "\n")
+    figures: dict[str, float] = found["figures"]
     return figures
 
 

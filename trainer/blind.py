@@ -48,7 +48,7 @@ def read_stages(run: Path) -> list[BlindStage]:
     rows = [row for row in read_metrics(run / "metrics.csv") if row.get("train/loss")]
     rows = rows[-max(1, len(rows) // 3) :]
     stages = []
-    for column in rows[0]:
+    for column in rows[0] if rows else ():
         if not column.startswith("train/accuracy/"):
             continue
         name = column.removeprefix("train/accuracy/")

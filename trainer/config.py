@@ -48,7 +48,8 @@ class RunConfig:
     )
     batch_size: int = field(default=64, metadata={"help": "Pairs of a step on each device."})
     accumulate: int = field(
-        default=1, metadata={"help": "Steps whose gradients are summed before the optimizer moves."}
+        default=1,
+        metadata={"help": "Batches whose gradients are averaged for a step; pairs are compared within a batch alone."},
     )
     workers: int = field(
         default=0,
@@ -161,15 +162,17 @@ FREE_ON_RESUME = frozenset(
     | {"run.log_every", "run.tensorboard", "checkpoints.every", "checkpoints.keep", "checkpoints.milestone"}
 )
 
-_POSITIVE = (
-    "run.epochs",
-    "run.batch_size",
-    "run.accumulate",
-    "run.num_nodes",
-    "run.log_every",
-    "checkpoints.every",
-    "data.image_size",
-)
+_LEAST: dict[str, float] = {
+    **dict.fromkeys(("run.epochs", "run.batch_size", "run.accumulate", "run.num_nodes", "run.log_every"), 1),
+    **dict.fromkeys(("run.max_steps", "run.workers", "optimization.weight_decay"), 0),
+    **dict.fromkeys(("checkpoints.every", "validation.every", "validation.batch_size", "validation.probe_every"), 1),
+    **{f"model.{name}": 1 for name in ("min_patches", "dim", "heads", "text_layers", "text_width", "text_heads")},
+    "model.message_layers": 0,
+    **{f"objective.{name}": 1 for name in ("items_per_state", "max_queries", "max_pairs", "summary_others")},
+    **{f"objective.{name}": 0 for name in ("anatomy", "pathology", "relation", "summary", "whole", "chunk")},
+    **{f"objective.{name}": 0 for name in ("unknown_weight", "unknown_weight_absent", "stage_start")},
+    "objective.temperature": 0.01,
+}
 
 
 def load_config(
@@ -219,20 +222,28 @@ def installed_configs() -> dict[str, Path]:
 
 def check_config(config: Config) -> None:
     """UserError for values that no run can have."""
-    for key in _POSITIVE:
-        if settings.get(config, key) < 1:
-            raise UserError(f"`{key}` must be at least 1.")
-    if config.run.max_steps is not None and config.run.max_steps < 0:
-        raise UserError("`run.max_steps` must not be negative.")
-    if config.run.workers < 0:
-        raise UserError("`run.workers` must not be negative.")
+    for key, least in _LEAST.items():
+        value = settings.get(config, key)
+        if value is not None and value < least:
+            raise UserError(f"`{key}` must be at least {least:g}.")
+    model = config.model
+    for width, heads in (("dim", "heads"), ("text_width", "text_heads")):
+        if getattr(model, width) % getattr(model, heads):
+            raise UserError(f"`model.{width}` must be a multiple of `model.{heads}`, {getattr(model, heads)}.")
+    if not config.validation.best.startswith("validation/"):
+        raise UserError("`validation.best` must be a column of metrics.csv that begins with validation/.")
     if config.run.devices != "auto" and not config.run.devices.isdigit():
         raise UserError("`run.devices` must be a number or auto.")
-    for key in ("optimization.warmup", "optimization.final_scale", "optimization.beta1", "optimization.beta2"):
+    for key in ("optimization.warmup", "optimization.final_scale", "objective.bank_momentum", "model.text_dropout"):
         if not 0 <= settings.get(config, key) <= 1:
             raise UserError(f"`{key}` must be between 0 and 1.")
-    if config.optimization.learning_rate <= 0:
-        raise UserError("`optimization.learning_rate` must be above 0.")
+    for key in ("optimization.beta1", "optimization.beta2"):
+        if not 0 <= settings.get(config, key) < 1:
+            raise UserError(f"`{key}` must be at least 0 and below 1.")
+    for key in ("optimization.learning_rate", "optimization.clip_norm", "optimization.explosion"):
+        value = settings.get(config, key)
+        if value is not None and value <= 0:
+            raise UserError(f"`{key}` must be above 0.")
     if config.optimization.ema is not None and not 0 < config.optimization.ema < 1:
         raise UserError("`optimization.ema` must be between 0 and 1.")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
 from importlib.metadata import entry_points
@@ -92,6 +92,11 @@ class Scene:
         self.model, self.local, self.images, self.config, self.context = model, batch, images, config, context
         self.table = model.table
         self.batch = gather_batch(batch)
+        if config.uncertain == "present":
+            state = self.batch.node_state
+            self.batch = replace(
+                self.batch, node_state=torch.where(state == State.UNCERTAIN, int(State.PRESENT), state)
+            )
         self.generator = context.generator()
         self.shift = int(torch.randint(1, max(self.batch.size, 2), (1,), generator=self.generator))
 
@@ -125,10 +130,9 @@ class Scene:
         queries = close_states(
             self.batch, self.table, config.max_queries, config.max_pairs, config.closure, seed=self.context.step
         )
-        if config.uncertain != "own":
-            becomes = State.PRESENT if config.uncertain == "present" else State.UNKNOWN
+        if config.uncertain == "ignore":
             for states in (queries.states, queries.pair_states):
-                states[states == State.UNCERTAIN] = becomes
+                states[states == State.UNCERTAIN] = State.UNKNOWN
         return queries
 
     @cached_property
@@ -170,14 +174,19 @@ class Term(nn.Module):
 
 
 class Scale(nn.Module):
-    """One over the temperature, at most 100, learnt as its logarithm."""
+    """One over the temperature, learnt as its logarithm; `limit` holds it at 100 at most."""
 
     def __init__(self, config: ObjectiveConfig) -> None:
         super().__init__()
         self.log = nn.Parameter(torch.tensor(-math.log(config.temperature)), requires_grad=config.learn_temperature)
 
     def forward(self) -> Tensor:
-        return self.log.exp().clamp(max=MAX_SCALE)
+        return self.log.exp()
+
+    @torch.no_grad()
+    def limit(self) -> None:
+        # Not in `forward`: a value beyond a clamp has no gradient that could lead it back.
+        self.log.clamp_(max=math.log(MAX_SCALE))
 
 
 TERMS: dict[str, type[Term]] = {}
@@ -247,7 +256,7 @@ class Cascade(Term):
         bank = bank_known = None
         if self.config.bank and scene.context.bank is not None:
             bank, bank_known = scene.context.bank.texts(queries.concept, queries.side)
-            bank, bank_known = bank.to(texts.dtype), bank_known.clone()
+            bank = bank.to(texts.dtype)
         stage = state_contrast(
             texts,
             items.query,
@@ -520,6 +529,12 @@ class Objective(nn.Module):
                 if parameter.requires_grad and parameter.numel() <= 2**20
             )
         return total
+
+    def limit_temperatures(self) -> None:
+        """Hold all temperatures at 0.01 or above; called after each step of the optimizer."""
+        for module in self.modules():
+            if isinstance(module, Scale):
+                module.limit()
 
 
 def parse(name: str) -> list[tuple[float, str]]:

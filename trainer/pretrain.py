@@ -102,6 +102,7 @@ class _Run:
     validated: int = -1  # step of the last validation
     is_best: bool = False  # whether it was the best so far
     best: float | None = None  # its figure that says which checkpoint is best
+    stop: Tensor | None = None  # above 0 where a process had been told to stop at the last step
 
     @property
     def checkpoints(self) -> Path:
@@ -201,7 +202,9 @@ def _prepare_folder(config: Config, output: Path, resume: str, overwrite: bool, 
             )
         if finished:
             return _FINISHED
-    elif first and output.is_dir() and any(output.iterdir()) and not saved.is_file():
+    elif first and saved.is_file():
+        _remove_run(output)  # it ended before its first checkpoint; its tokenizer may be of other graphs
+    elif first and output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output} is not empty and holds no run. Name another --output.")
     if first:
         output.mkdir(parents=True, exist_ok=True)
@@ -226,7 +229,7 @@ def _setup(fabric: Fabric, config: Config, output: Path, progress: bool) -> _Run
     with fabric.rank_zero_first():
         data = open_training_data(config, output, fabric.global_rank, fabric.world_size, progress=progress)
     torch.manual_seed(config.run.seed)
-    model = Model(config.model, data.table, len(data.tokenizer), config.data.image_size, config.data.max_tokens)
+    model = Model(config.model, data.table, len(data.tokenizer), config.data.image_size, data.tokenizer.max_tokens)
     objective = make_objective(config.objective, model)
     plain = TrainingStep(model, objective)
     if config.run.channels_last:
@@ -258,6 +261,10 @@ def _setup(fabric: Fabric, config: Config, output: Path, progress: bool) -> _Run
     run.generator.manual_seed(config.run.seed + 1_000_033 * (1 + fabric.global_rank))
     with fabric.rank_zero_first():
         run.validator = Validator(config, data, fabric.device, cache_folder(config, output))
+    if (note := run.validator.warning) is not None:
+        data.notes += (note,)
+        if progress and fabric.is_global_zero:
+            print(note, file=sys.stderr)
     return run
 
 
@@ -309,6 +316,7 @@ def _fit(run: _Run, signals: StopSignals, progress: bool) -> None:
         before_update = [parameter.detach().clone() for parameter in run.plain.parameters()] if logged else []
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
+        run.plain.objective.limit_temperatures()
         run.step += 1
         if run.average is not None:
             run.average.update(run.plain, run.step)
@@ -323,6 +331,7 @@ def _fit(run: _Run, signals: StopSignals, progress: bool) -> None:
                 run.log.log(run.step, figures)
         say(run)
         if _ends_epoch(run) or done or (config.validation.every and run.step % config.validation.every == 0):
+            _check(run, batch, images)
             _validate(run, final=done)
             saved = saved or run.is_best
             clock.start()
@@ -459,11 +468,13 @@ def _memory(device: torch.device) -> dict[str, float]:
 
 
 def _stop_wanted(run: _Run, signals: StopSignals) -> bool:
-    """Whether any process was told to stop."""
+    """Whether any process was told to stop; of several processes, before the step at hand."""
     wanted = signals.received is not None
     if run.fabric.world_size > 1:
         flag = torch.tensor(float(wanted), device=run.fabric.device)
-        wanted = bool(cast(Tensor, run.fabric.all_reduce(flag, reduce_op="max")) > 0)
+        # All read the answer to the step before, so that none has to wait here for what its device still computes.
+        before, run.stop = run.stop, cast(Tensor, run.fabric.all_reduce(flag, reduce_op="max"))
+        wanted = before is not None and bool(before > 0)
         if wanted and signals.received is None:
             signals.received = 15
     return wanted
@@ -560,9 +571,13 @@ def _validate(run: _Run, *, final: bool) -> None:
     if run.validator is not None:
         state = checkpoint.random_state()
         probed = final or bool(run.config.validation.probe_every and run.step % run.config.validation.probe_every == 0)
+        # All stages in full and the same draws each time, so that the figures of two validations can be compared.
+        context = replace(_context(run), step=run.total_steps)
         with _final_weights(run):
             run.plain.eval()
-            figures = run.validator.validate(run.plain.model, run.plain.objective, _context(run), probed=probed)
+            _share_buffers(run)
+            figures = run.validator.validate(run.plain.model, run.plain.objective, context, probed=probed)
+        figures = run.fabric.broadcast(figures)  # rounding may differ, and all must agree on what is best
         checkpoint.set_random_state(state)  # training goes on as if nobody had looked
         if run.log is not None:
             run.log.log(run.step, figures)
@@ -586,10 +601,18 @@ def _final_weights(run: _Run) -> Any:
     return run.average.applied(run.plain) if run.average is not None else nullcontext()
 
 
+def _share_buffers(run: _Run) -> None:
+    """Give all processes the batch norm statistics of the first one: each has added those of its own last batch."""
+    if run.fabric.world_size > 1:
+        for buffer in run.plain.buffers():
+            torch.distributed.broadcast(buffer, 0)
+
+
 def _finish(run: _Run) -> dict[str, float]:
     """Write the results into the run folder. Returns the last figures."""
     with _final_weights(run):
         run.plain.eval()
+        _share_buffers(run)
         figures = write_results(
             run.output,
             run.config,

@@ -62,7 +62,7 @@ def fill_bank(
         return
     if term.score == "answers":
         for batch in batches:
-            _take_in(bank, model, batch)
+            _take_in(bank, model, batch, objective.config.closure)
         if world_size() > 1:
             _join_ranks(bank)
     device = bank.means.device
@@ -71,6 +71,8 @@ def fill_bank(
     for side in range(SIDES_OF_A_QUERY):
         concept = rows if side == 0 else rows[has_sides]
         missing, state = bank.missing(concept, torch.full_like(concept, side))
+        if not len(missing):
+            continue
         for part in torch.split(torch.arange(len(missing), device=device), _PHRASES_AT_ONCE):
             chosen = concept[missing[part]]
             sides = torch.full_like(chosen, side)
@@ -78,8 +80,8 @@ def fill_bank(
             bank.put(chosen * SIDES_OF_A_QUERY + sides, state[part], texts)
 
 
-def _take_in(bank: ConceptBank, model: Model, batch: GraphBatch) -> None:
-    queries = close_states(batch, model.table)
+def _take_in(bank: ConceptBank, model: Model, batch: GraphBatch, closure: bool) -> None:
+    queries = close_states(batch, model.table, closure=closure)
     nodes = model.node_texts(model.encode_texts(batch), batch)
     for pathology in (False, True):
         items = node_items(batch, queries, model.table, pathology)

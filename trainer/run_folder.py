@@ -70,7 +70,8 @@ def write_results(
     device = next(model.parameters()).device
     bank = ConceptBank(data.table, config.model.dim).to(device)
     rows = own_share(evenly(data.pairs.rows(Split.TRAIN), FINAL_BANK_REPORTS))
-    fill_bank(bank, model, objective, (batch.to(device) for batch in report_batches(data, rows)), data.tokenizer)
+    batches = (batch.to(device) for batch in report_batches(data, rows, images=False))
+    fill_bank(bank, model, objective, batches, data.tokenizer)
     if not first:
         return {}
     write_tensors(output / "encoder.safetensors", model.image.backbone.state_dict())

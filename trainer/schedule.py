@@ -22,14 +22,17 @@ def learning_rate_scale(step: int, total: int, config: OptimizationConfig) -> fl
 def parameter_groups(module: nn.Module, config: OptimizationConfig, text_prefix: str) -> list[dict[str, Any]]:
     """Groups for AdamW: text encoder (names that begin with `text_prefix`) or not, decayed or not.
 
-    Matrices and kernels decay; biases, norms and embeddings do not. Each group has `peak`, the learning rate that
-    `learning_rate_scale` is a share of.
+    Matrices and kernels decay; biases, norms and embeddings do not, nor what a part names in its `no_weight_decay()`, as
+    timm's models do. Each group has `peak`, the learning rate that `learning_rate_scale` is a share of.
     """
-    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    spared = {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, nn.Embedding)}
+    for name, part in module.named_modules():
+        if hasattr(part, "no_weight_decay"):
+            spared |= {f"{name}.{own}".removeprefix(".") for own in part.no_weight_decay()}
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            decayed = parameter.ndim >= 2 and id(parameter) not in embeddings and "pos_embed" not in name
+            decayed = parameter.ndim >= 2 and name not in spared and "pos_embed" not in name
             groups.setdefault((name.startswith(text_prefix), decayed), []).append(parameter)
     return [
         {

@@ -49,7 +49,9 @@ class Validator:
         self._config, self._data, self._device = config, data, device
         self._rows = data.validation_rows
         self._bank_rows = evenly(data.pairs.rows(Split.TRAIN), BANK_REPORTS)
-        self._states = _States(self._batches(), data) if config.validation.states and len(self._rows) else None
+        self._states = (
+            _States(self._batches(images=False), data) if config.validation.states and len(self._rows) else None
+        )
         self.per_concept: dict[str, dict[str, float]] = {}
         """Accuracy and AUROC of the last validation, by concept."""
         self._labels: Labels | None = None
@@ -64,6 +66,23 @@ class Validator:
             known = names_of(data.table)
             found = [find_finding(name, data.table, known) for name in self._labels.classes]
             self._findings = [(column, finding) for column, finding in enumerate(found) if finding is not None]
+
+    @property
+    def warning(self) -> str | None:
+        """A sentence, where images that labels judge by are images that the run trains on."""
+        if self._labels is None:
+            return None
+        pairs, labels = self._data.pairs, self._labels
+        rows = pairs.rows(Split.TRAIN)
+        trained = set(zip(pairs.pack.subject_ids(rows), pairs.paths(rows), strict=True))
+        judging = np.concatenate([labels.rows("val"), labels.rows("test")]).tolist()
+        seen = sum((labels.subjects[row], labels.images[row]) in trained for row in judging)
+        if not seen:
+            return None
+        return (
+            f"{seen:,} of {len(judging):,} val and test images of {labels.path} are training images of the graphs, so that "
+            "figures on them are too good. Give graphs and labels the same split."
+        )
 
     def validate(self, model: Model, objective: Objective, context: Context, *, probed: bool) -> dict[str, float]:
         """The figures by their columns in metrics.csv; the modules must be in evaluation mode."""
@@ -84,9 +103,9 @@ class Validator:
                 figures |= self._probe_figures(model, self._labels)
         return figures
 
-    def _batches(self) -> Iterator[GraphBatch]:
+    def _batches(self, images: bool = True) -> Iterator[GraphBatch]:
         size = self._config.validation.batch_size or self._config.run.batch_size
-        return report_batches(self._data, self._rows, size)
+        return report_batches(self._data, self._rows, size, images=images)
 
     def _shares(self) -> Iterator[GraphBatch]:
         """This process's share of each batch; a last batch with less than a pair for each process is left out."""
@@ -146,7 +165,7 @@ class Validator:
         """The bank as it would be if training ended here, from a sample of the training reports."""
         bank = ConceptBank(self._data.table, model.config.dim).to(self._device)
         rows = own_share(self._bank_rows)
-        batches = (batch.to(self._device) for batch in report_batches(self._data, rows))
+        batches = (batch.to(self._device) for batch in report_batches(self._data, rows, images=False))
         fill_bank(bank, model, objective, batches, self._data.tokenizer)
         return bank
 
@@ -190,14 +209,16 @@ class Validator:
 
     def _probe_figures(self, model: Model, labels: Labels) -> dict[str, float]:
         """Linear probe with all training labels, judged on the validation images; the test images are not looked at."""
-        kept = np.concatenate([labels.rows("train"), labels.rows("val"), labels.rows("val")])
+        training, validation = labels.rows("train"), labels.rows("val")
+        if not len(training) or not len(validation):
+            return {}
+        seen = np.concatenate([training, validation])
         features = pooled_features(
-            model, self._store, self._label_rows[kept], self._config.data, self._device, self._config.run.batch_size
+            model, self._store, self._label_rows[seen], self._config.data, self._device, self._config.run.batch_size
         )
-        training = len(labels.rows("train"))
-        splits = (
-            ["train"] * training + ["val"] * ((len(kept) - training) // 2) + ["test"] * ((len(kept) - training) // 2)
-        )
+        features = np.concatenate([features, features[len(training) :]])
+        kept = np.concatenate([seen, validation])
+        splits = ["train"] * len(training) + ["val"] * len(validation) + ["test"] * len(validation)
         sample = Labels(
             labels.path,
             tuple(labels.images[row] for row in kept),
@@ -206,8 +227,6 @@ class Validator:
             labels.classes,
             labels.values[kept],
         )
-        if not training or len(kept) == training:
-            return {}
         return {"validation/probe_auroc": probe(features, sample, (1.0,), (0,)).runs[0].macro}
 
 
@@ -264,11 +283,13 @@ def own_share(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return rows[torch.distributed.get_rank() :: world_size()] if world_size() > 1 else rows
 
 
-def report_batches(data: TrainingData, rows: npt.NDArray[np.int64], size: int = 64) -> Iterator[GraphBatch]:
-    """Reports by batches, in order."""
+def report_batches(
+    data: TrainingData, rows: npt.NDArray[np.int64], size: int = 64, *, images: bool = True
+) -> Iterator[GraphBatch]:
+    """Reports by batches, in order, with their images or without any."""
     for start in range(0, len(rows), size):
         part = rows[start : start + size]
-        yield data.pairs.batch(part, data.pairs.images(part))
+        yield data.pairs.batch(part, data.pairs.images(part if images else part[:0]))
 
 
 def evenly(rows: npt.NDArray[np.int64], wanted: int) -> npt.NDArray[np.int64]:

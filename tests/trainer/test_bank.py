@@ -125,3 +125,26 @@ def test_evidence_adds_up_to_the_score() -> None:
     texts, _ = bank.texts(concept, side)
     answers = model.ask(features, concept, side).values
     torch.testing.assert_close(evidence, torch.einsum("ubd,ud->ub", answers, texts[:, 0] - texts[:, 2]).detach())
+
+
+def test_the_final_bank_has_the_closure_of_the_training() -> None:
+    """A denial without side says nothing of left and right where training had no closure."""
+    model = tiny_model().eval()
+    batch = hand.pack([([("effusion", None, "-")], []), ([("effusion", "left", "+")], [])])
+    left = hand.row("effusion") * SIDES_OF_A_QUERY + 1
+    counts = []
+    for closure in (True, False):
+        bank = ConceptBank(TABLE, 16)
+        fill_bank(bank, model, make_objective(ObjectiveConfig(closure=closure), model), [batch], TOKENIZER)
+        counts.append(bank.counts[left - 1 : left + 1, 2].tolist())
+    assert counts == [[1, 1], [1, 0]]
+
+
+def test_a_bank_whose_reports_say_all_needs_no_phrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model().eval()
+    bank = ConceptBank(TABLE, 16)
+    none = torch.zeros(0, dtype=torch.long)
+    monkeypatch.setattr(bank, "missing", lambda *_: (none, none))
+    batch = hand.pack([([("effusion", "left", "+")], [])])
+    fill_bank(bank, model, make_objective(ObjectiveConfig(), model), [batch], TOKENIZER)
+    assert bank.counts.any()

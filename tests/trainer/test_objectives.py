@@ -12,6 +12,7 @@ from tiny_model import tiny_model
 from trainer.bank import ConceptBank
 from trainer.errors import UserError
 from trainer.graph.batch import EdgeKind, GraphBatch, State
+from trainer.graph.items import node_items
 from trainer.losses.relations import RelationHead
 from trainer.losses.summary import other_images, topology
 from trainer.model.config import ObjectiveConfig
@@ -20,6 +21,7 @@ from trainer.objectives import (
     Cascade,
     Context,
     Objective,
+    Scale,
     Scene,
     StateClassification,
     Step,
@@ -274,3 +276,31 @@ def test_other_images() -> None:
     assert all(len(set(row)) == 4 for row in candidates.tolist())
     assert other_images(2, 5, torch.Generator()).shape == (2, 2)
     assert other_images(1, 5, torch.Generator()).shape == (1, 1)
+
+
+def test_a_temperature_at_its_limit_can_come_back() -> None:
+    objective = make_objective(ObjectiveConfig(name="clip", temperature=0.01), tiny_model())
+    [scale] = [module for module in objective.modules() if isinstance(module, Scale)]
+    scale.log.data += 1.0  # a step beyond
+    objective.limit_temperatures()
+    assert float(scale().detach()) == pytest.approx(100.0)
+    scale().backward()
+    assert scale.log.grad is not None
+    assert float(scale.log.grad) > 0
+
+
+def test_an_uncertain_finding_can_be_taken_as_present_with_its_text() -> None:
+    """Its text is an item, and it excludes what a present finding excludes."""
+    reports: list[hand.Report] = [([("effusion", "left", "?")], []), ([("effusion", "left", "-")], [])]
+    plain = hand.pack(reports)
+    states = {}
+    for uncertain in ("own", "present", "ignore"):
+        config = ObjectiveConfig(uncertain=uncertain)  # type: ignore[arg-type]
+        scene = Scene(tiny_model(), plain, plain.images.float() / 255, config, Context())
+        items = node_items(scene.batch, scene.queries, scene.table, pathology=True)
+        states[uncertain] = sorted(set(items.state.tolist()))
+    assert states == {
+        "own": [State.UNCERTAIN, State.ABSENT],
+        "present": [State.PRESENT, State.ABSENT],
+        "ignore": [State.ABSENT],
+    }

@@ -20,7 +20,7 @@ from handmade_pairs import ANATOMY, PATHOLOGY, HandmadePairs
 from PIL import Image
 
 import trainer.pretrain as loop
-from trainer.ablate import ablate, read_plan, table
+from trainer.ablate import _measured, ablate, read_plan, table
 from trainer.blind import BlindStage, read_stages
 from trainer.cli import app
 from trainer.config import load_config
@@ -376,3 +376,44 @@ def test_a_mistake_in_a_plan_is_named(tmp_path: Path, text: str, said: str) -> N
         read_plan(tmp_path / "plan.yaml")
     assert said in str(error.value)
     assert "plan.yaml" in str(error.value)
+
+
+def test_a_plan_that_asks_otherwise_is_measured_anew(tmp_path: Path) -> None:
+    path, asked = tmp_path / "probe.json", {"fractions": [0.1]}
+    assert _measured(path, asked, lambda: {"probe 0.1": 0.5}) == {"probe 0.1": 0.5}
+    assert _measured(path, asked, lambda: {"probe 0.1": 0.9}) == {"probe 0.1": 0.5}
+    assert _measured(path, {"fractions": [1.0]}, lambda: {"probe 1": 0.9}) == {"probe 1": 0.9}
+
+
+def test_labels_of_the_test_split_alone_are_no_reason_to_stop(
+    pairs: HandmadePairs, cache: Path, labels: Path, tmp_path: Path
+) -> None:
+    header, *rows = labels.read_text(encoding="utf-8").splitlines()
+    only = tmp_path / "labels.csv"
+    only.write_text("\n".join([header, *(row for row in rows if ",test," in row)]) + "\n", encoding="utf-8")
+    given = {"run.graphs": pairs.graphs, "run.cache": cache, "run.output": tmp_path / "run", "run.max_steps": 1}
+    given |= {"run.labels": only, "run.label_images": pairs.images}
+    figures = pretrain(load_config(None, {**TINY, **given}), progress=False).figures
+    assert "validation/probe_auroc" not in figures
+    assert "validation/loss" in figures
+
+
+def test_a_blind_run_without_a_logged_step_has_no_stages(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("step\n", encoding="utf-8")
+    assert read_stages(tmp_path) == []
+
+
+def test_labels_that_judge_by_training_images_are_told(
+    pairs: HandmadePairs, cache: Path, labels: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "are training images" not in (run / "README.md").read_text(encoding="utf-8")
+    swapped = tmp_path / "labels.csv"
+    text = labels.read_text(encoding="utf-8")
+    swapped.write_text(
+        text.replace(",train,", ",-,").replace(",test,", ",train,").replace(",-,", ",test,"), encoding="utf-8"
+    )
+    given = {"run.graphs": pairs.graphs, "run.cache": cache, "run.output": tmp_path / "run", "run.max_steps": 0}
+    given |= {"run.labels": swapped, "run.label_images": pairs.images}
+    pretrain(load_config(None, {**TINY, **given}))
+    assert "val and test images" in capsys.readouterr().err
+    assert "are training images" in (tmp_path / "run" / "README.md").read_text(encoding="utf-8")

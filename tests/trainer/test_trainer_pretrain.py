@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -24,6 +25,7 @@ from trainer.checkpoint import list_checkpoints
 from trainer.config import Config, load_config
 from trainer.errors import Diverged, UserError
 from trainer.metrics import read_metrics
+from trainer.model.image import ImageEncoder
 from trainer.pretrain import pretrain
 from trainer.run_folder import open_run
 from trainer.schedule import learning_rate_scale, parameter_groups
@@ -290,3 +292,73 @@ def test_only_matrices_decay_and_the_text_encoder_has_its_own_rate() -> None:
     assert of[id(image[0].weight)] == (1.0, True)
     assert of[id(image[1].weight)] == (1.0, False)
     assert id(image[0].bias) not in of
+
+
+def test_embeddings_of_places_and_tokens_do_not_decay() -> None:
+    encoder = ImageEncoder("vit_tiny_patch16_224", 32, 16, min_patches=1)
+    config = load_config(None).optimization
+    decayed = {
+        id(p) for group in parameter_groups(encoder, config, "text") if group["weight_decay"] for p in group["params"]
+    }
+    spared = {
+        name for name, parameter in encoder.named_parameters() if id(parameter) not in decayed and parameter.ndim > 1
+    }
+    assert spared == {"place", "backbone.cls_token", "backbone.pos_embed"}
+
+
+def test_a_start_that_got_nowhere_leaves_no_tokenizer_behind(pairs: HandmadePairs, cache: Path, tmp_path: Path) -> None:
+    """Without a checkpoint there is nothing to go on with, and the next start may be of other graphs."""
+    output = tmp_path / "run"
+    pretrain(tiny(pairs, cache, output, run__max_steps=0, data__vocabulary_size=100), progress=False)
+    (output / "README.md").unlink()
+    first = (output / "tokenizer" / "tokenizer.json").read_bytes()
+    pretrain(tiny(pairs, cache, output, run__max_steps=0, data__vocabulary_size=150), progress=False)
+    assert (output / "tokenizer" / "tokenizer.json").read_bytes() != first
+
+
+def test_processes_agree_on_what_is_best(
+    pairs: HandmadePairs, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decision to save is made of what the first process found, and validation draws the same each time."""
+    seen: list[tuple[int, int]] = []
+
+    def figures(self: object, model: object, objective: object, context: loop.Context, **_: object) -> dict[str, float]:  # noqa: ARG001
+        seen.append((context.step, context.total_steps))
+        return {"validation/loss": 5.0}
+
+    monkeypatch.setattr(loop.Validator, "validate", figures)
+    monkeypatch.setattr("lightning.fabric.Fabric.broadcast", lambda _, found: dict.fromkeys(found, 3.0))
+    output = tmp_path / "run"
+    pretrain(tiny(pairs, cache, output, validation__every=2), progress=False)
+    assert seen == [(4, 4), (4, 4)]
+    assert json.loads((output / "checkpoints" / "best.json").read_text(encoding="utf-8"))["value"] == 3.0
+    assert [row["validation/loss"] for row in read_metrics(output / "metrics.csv") if row["validation/loss"]] == [
+        "3"
+    ] * 2
+
+
+def test_steps_are_checked_before_they_are_validated(
+    pairs: HandmadePairs, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device that is not waited for, a step without number may be noticed at the validation after it only."""
+    validate, unchecked = loop._validate, []
+
+    def noted(run: loop._Run, **options: bool) -> None:
+        unchecked.append(len(run.unchecked))
+        validate(run, **options)
+
+    monkeypatch.setattr(loop, "_validate", noted)
+    check = loop._check
+    calls = iter(range(100))
+    monkeypatch.setattr(loop, "_check", lambda *given: check(*given) if next(calls) > 1 else None)
+    pretrain(tiny(pairs, cache, tmp_path / "run", validation__every=2, run__log_every=100), progress=False)
+    assert unchecked == [0, 0]
+
+
+def test_a_signal_to_one_process_stops_all_at_the_same_step() -> None:
+    """What a process is told at one step, all know at the next one."""
+    told = iter([1.0, 1.0, 0.0])
+    fabric = SimpleNamespace(world_size=2, device="cpu", all_reduce=lambda _, reduce_op: torch.tensor(next(told)))  # noqa: ARG005
+    run, signals = SimpleNamespace(fabric=fabric, stop=None), SimpleNamespace(received=None)
+    assert [loop._stop_wanted(run, signals), signals.received] == [False, None]  # type: ignore[arg-type]
+    assert [loop._stop_wanted(run, signals), signals.received] == [True, signal.SIGTERM]  # type: ignore[arg-type]

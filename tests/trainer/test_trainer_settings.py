@@ -65,6 +65,15 @@ def test_every_setting_has_a_default_and_says_what_it_is() -> None:
         ("optimization.warmup=2", "between 0 and 1"),
         ("data.mean=[0,0,0]", "data.std"),
         ("run.devices=many", "a number or auto"),
+        ("objective.temperature=0", "at least 0.01"),
+        ("objective.whole=-1", "at least 0"),
+        ("objective.summary_others=0", "at least 1"),
+        ("optimization.beta2=1", "below 1"),
+        ("optimization.clip_norm=0", "above 0"),
+        ("model.heads=3", "`model.dim` must be a multiple"),
+        ("model.text_heads=3", "`model.text_width` must be a multiple"),
+        ("validation.best=loss", "begins with validation/"),
+        ("validation.every=0", "at least 1"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_meant(assignment: str, said: str) -> None:

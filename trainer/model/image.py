@@ -65,6 +65,10 @@ class ImageEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.place = nn.Parameter(torch.randn(1, dim, *maps[first].shape[2:]) * 0.5)
 
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that are embeddings."""
+        return {"place"}
+
     def forward(self, images: Tensor) -> PatchFeatures:
         maps, pooled = self._maps(images, self.levels)  # (B, C_i, h_i, w_i) each, (B, d_enc)
         h, w = maps[0].shape[2:]
@@ -132,6 +136,8 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
         raise UserError(f"There is no file {path}; --weights is none or a file of weights.") from error
     except Exception as error:  # the readers raise what they like
         raise UserError(f"{path} holds no weights that can be read without running code from it.") from error
+    if not isinstance(state, dict):
+        raise UserError(f"{path} holds no weights by name.")
     for key in ("state_dict", "model", "model_state_dict", "teacher"):
         if isinstance(state.get(key), dict):
             state = state[key]
@@ -142,8 +148,8 @@ def load_backbone(backbone: nn.Module, path: Path) -> None:
         value = state.get(key)
         if value is None:
             continue
-        if value.dim() == 4 and own.dim() == 4 and value.shape[1] != own.shape[1] and value.shape[0] == own.shape[0]:
-            value = adapt_input_conv(own.shape[1], value)
+        if value.dim() == own.dim() == 4 and (own.shape[1], value.shape[1]) == (1, 3):
+            value = adapt_input_conv(1, value)
         if key == "pos_embed" and value.shape != own.shape:
             prefix: int = getattr(backbone, "num_prefix_tokens", 1)
             side = round((own.shape[1] - prefix) ** 0.5)

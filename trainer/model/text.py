@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModel, BertConfig, BertModel
 
 from trainer.errors import UserError
 from trainer.graph.batch import GraphBatch
 from trainer.model.take import take
+
+_LENGTHS = 4  # groups of texts of about the same length
 
 
 class TextEncoder(nn.Module):
@@ -34,6 +37,11 @@ class TextEncoder(nn.Module):
             known = self.encoder.get_input_embeddings().num_embeddings
             if vocabulary_size > known:
                 raise UserError(f"The tokenizer has {vocabulary_size} tokens, the model in {folder} knows {known}.")
+            longest = getattr(self.encoder.config, "max_position_embeddings", max_tokens)
+            if 0 < longest < max_tokens:
+                raise UserError(
+                    f"The model in {folder} reads at most {longest} tokens; set data.max_tokens to {longest} or less."
+                )
         else:
             config = BertConfig(  # type: ignore[no-untyped-call]
                 vocab_size=vocabulary_size,
@@ -51,7 +59,20 @@ class TextEncoder(nn.Module):
         self.width: int = self.encoder.config.hidden_size
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """(B, T) token numbers and mask → (B, T, width)."""
+        """(B, T) token numbers and mask, with the padding behind → (B, T, width); states of padding mean nothing."""
+        if input_ids.device.type != "cpu":
+            return self._encode(input_ids, attention_mask)
+        # On a processor padding costs as much as text, and reports differ in length: few at once, of about the same length.
+        lengths = attention_mask.sum(1)
+        order = lengths.argsort(stable=True)
+        parts = []
+        for rows in order.tensor_split(min(_LENGTHS, len(order))):
+            longest = max(1, int(lengths[rows].max()))
+            states = self._encode(input_ids[rows, :longest], attention_mask[rows, :longest])
+            parts.append(nn.functional.pad(states, (0, 0, 0, input_ids.shape[1] - longest)))
+        return take(torch.cat(parts), order.argsort())
+
+    def _encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         states: Tensor = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
 
@@ -59,13 +80,14 @@ class TextEncoder(nn.Module):
 def _load(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is no folder of a transformers model: it has no config.json.")
+    options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        return AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, add_pooling_layer=False
-        )
-    except TypeError:  # not every encoder has a pooling layer to leave out
-        return AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+        try:
+            encoder = AutoModel.from_pretrained(folder, add_pooling_layer=False, **options)
+        except TypeError:  # not every encoder has a pooling layer to leave out
+            encoder = AutoModel.from_pretrained(folder, **options)
+        return encoder.float()  # since transformers 5 it comes in the precision that it was saved in
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder} holds no text encoder that transformers can load: {error}") from error
 
 

@@ -122,3 +122,16 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 def test_names_that_are_no_model_here(name: str) -> None:
     with pytest.raises(UserError, match="has no model"):
         create_backbone(name, 1, 64)
+
+
+def test_a_file_of_another_model_of_the_family_is_an_error_of_the_user(tmp_path: Path) -> None:
+    """Layers of the same outputs and other inputs, which are no first layer for colour; and a file without names."""
+    backbone = create_backbone(TINY_CNN, 1, 64)
+    state = backbone.state_dict()
+    name = next(name for name, value in state.items() if value.dim() == 4 and value.shape[1] > 3)
+    torch.save({**state, name: state[name][:, :-1]}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match="does not fit the backbone"):
+        load_backbone(backbone, tmp_path / "other.pth")
+    torch.save(list(state.values()), tmp_path / "list.pth")
+    with pytest.raises(UserError, match="no weights by name"):
+        load_backbone(backbone, tmp_path / "list.pth")

@@ -78,3 +78,32 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds no text encoder"):
         TextEncoder(60, folder=str(tmp_path))
+
+
+def test_texts_of_different_lengths_are_read_as_they_are_alone() -> None:
+    """They are encoded in groups of about the same length, which must show in nothing but the time."""
+    encoder = TextEncoder(50, layers=1, width=8, heads=2, max_tokens=30).eval()
+    lengths = torch.tensor([9, 2, 30, 1, 17, 2, 11])
+    mask = (torch.arange(30) < lengths[:, None]).long()
+    ids = torch.randint(5, 50, mask.shape) * mask
+    together = encoder(ids, mask)
+    assert together.shape == (7, 30, 8)
+    for row, length in enumerate(lengths.tolist()):
+        alone = encoder(ids[row : row + 1, :length], mask[row : row + 1, :length])
+        torch.testing.assert_close(together[row : row + 1, :length], alone)
+
+
+def test_weights_of_half_precision_are_trained_in_full(tmp_path: Path) -> None:
+    config = BertConfig(
+        **{"vocab_size": 60, "hidden_size": 12, "num_hidden_layers": 1, "num_attention_heads": 2},
+        intermediate_size=24,
+        max_position_embeddings=20,
+    )
+    BertModel(config).half().save_pretrained(tmp_path)
+    encoder = TextEncoder(60, folder=str(tmp_path), max_tokens=20)
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    with pytest.raises(UserError, match=r"at most 20 tokens; set data\.max_tokens"):
+        TextEncoder(60, folder=str(tmp_path), max_tokens=21)
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="holds no text encoder"):
+        TextEncoder(60, folder=str(tmp_path), max_tokens=20)
