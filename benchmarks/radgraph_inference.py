@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "graphprep" / "radgraph")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "graphprep" / "radgraph_models")]
 
 _STATUS = Path("/proc/self/status")
 
