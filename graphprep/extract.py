@@ -11,7 +11,6 @@ import dataclasses
 import gc
 import hashlib
 import json
-import os
 import platform
 import sys
 import time
@@ -29,6 +28,7 @@ import pyarrow as pa
 
 from graphprep.errors import ReportError, UserError
 from graphprep.extractors import default_workers
+from graphprep.files import seen_from, sha256_of
 from graphprep.pipeline import ALL_SECTIONS, Pipeline, PipelineSettings
 from graphprep.progress import Progress
 from graphprep.progress import progress as shown_progress
@@ -37,8 +37,8 @@ from graphprep.records import Reject, Report, ReportGraph
 from graphprep.resume import GraphFolder, ShardRecord, opened, write_json
 from graphprep.sections import canonical_name
 from graphprep.vocabulary import Vocabulary
-from graphprep.workers import in_workers
-from graphprep.write import ShardWriter, sha256_of, tables_of, write_manifest, write_vocabulary
+from graphprep.workers import in_workers, processors
+from graphprep.write import ShardWriter, tables_of, write_manifest, write_vocabulary
 from schemas import SCHEMA_VERSION, TABLES
 
 TASK_REPORTS = 200
@@ -156,11 +156,11 @@ def extract(
         first = len(folder.shards)
         done = sum(shard.consumed for shard in folder.shards)
         if pipeline is None:
-            workers = workers or default_workers(settings.extractor, settings.model, _processors())
+            workers = workers or default_workers(settings.extractor, settings.model, processors())
             if settings.model is not None:
                 shared = dataclasses.replace(settings.model, processes=workers)
                 build = partial(Pipeline, dataclasses.replace(settings, model=shared))
-        workers = workers or min(_processors(), 8)
+        workers = workers or min(processors(), 8)
         with shown_progress("extract", enabled=progress) as shown:
             items = read_reports(inputs, options, lambda total: shown.start(total, done))
             tasks = cut(islice(_strictly(items) if strict else items, done, None), shard_size, resumed=first > 0)
@@ -212,7 +212,10 @@ def _describe_source(inputs: Sequence[str | Path], options: ReadOptions, output:
         raise UserError(
             "An image root is given, and the input has no column of images. Name it with --image-column NAME."
         )
-    return {"input": found | {"fingerprint": fingerprint}, "image_root": None if root is None else _from(output, root)}
+    return {
+        "input": found | {"fingerprint": fingerprint},
+        "image_root": None if root is None else seen_from(root, output),
+    }
 
 
 _IMAGE_ROLES = {"image", "images", "image_id"}
@@ -227,14 +230,6 @@ def _image_root(inputs: Sequence[str | Path], options: ReadOptions) -> Path:
             "The inputs lie in several folders; --images ROOT must say what their image paths are relative to."
         )
     return roots.pop()
-
-
-def _from(folder: Path, path: Path) -> str:
-    """`path` as seen from `folder`; absolute where there is no way from one to the other (another drive)."""
-    try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    except ValueError:
-        return path.resolve().as_posix()
 
 
 # Reports → tasks
@@ -425,7 +420,7 @@ def _run(begun: datetime, workers: int, command: Sequence[str]) -> dict[str, Any
         "seconds": round((finished - begun).total_seconds(), 1),
         "workers": workers,
         "engine": "local",
-        "host": {"system": platform.platform(), "processor": platform.machine(), "processors": _processors()},
+        "host": {"system": platform.platform(), "processor": platform.machine(), "processors": processors()},
         "command": list(command),
         "versions": {
             "python": platform.python_version(),
@@ -455,11 +450,6 @@ def _summary(
 def _version() -> str:
     """Not in the manifest: a finished folder stays finished when the program is updated, an unfinished one must not be mixed."""
     return metadata.version("cascading-graph-alignment")
-
-
-def _processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

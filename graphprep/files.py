@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import hashlib
 import io
+import os
 import shutil
 import stat
 import sys
@@ -168,3 +170,20 @@ def open_text(source: Source, encoding: str) -> Iterator[TextIO]:
         encoding = next((name for bom, name in _BOMS.items() if head.startswith(bom)), encoding)
         with io.TextIOWrapper(stream, encoding=encoding, errors="graphprep.mark", newline="") as text:
             yield text
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def seen_from(path: Path, folder: Path) -> str:
+    """A path as seen from a folder, with forward slashes; absolute where there is no way from one to the other (another drive)."""
+    try:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return path.resolve().as_posix()

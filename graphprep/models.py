@@ -33,8 +33,8 @@ from graphprep.extractors.radgraph.folder import (
     open_model,
     read_json,
     record_model,
-    sha256_of,
 )
+from graphprep.files import sha256_of
 
 
 @dataclass(frozen=True)

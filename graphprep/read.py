@@ -23,7 +23,7 @@ import numpy as np
 
 from graphprep.columns import find_columns
 from graphprep.errors import UserError
-from graphprep.files import STDIN, Source, find_source
+from graphprep.files import STDIN, Source, find_source, sha256_of
 from graphprep.formats import Fault, FormatSettings, open_table, word
 from graphprep.images import ImageRoot, images_of
 from graphprep.records import Image, Reject, Report, Section
@@ -69,12 +69,8 @@ def describe_inputs(paths: Sequence[str | Path], options: ReadOptions) -> list[I
     """What the inputs are. Raises UserError for the first that cannot be read."""
     described = []
     for table in _tables(paths, options):
-        with table.source.path.open("rb") as file:
-            size, digest = 0, hashlib.sha256()
-            while block := file.read(1 << 20):
-                size += len(block)
-                digest.update(block)
-        described.append(InputFile(table.source.name, size, digest.hexdigest(), table.columns.by_role()))
+        path = table.source.path
+        described.append(InputFile(table.source.name, path.stat().st_size, sha256_of(path), table.columns.by_role()))
     return described
 
 

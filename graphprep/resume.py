@@ -10,7 +10,6 @@ with it the folder is finished and `.progress` goes.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from graphprep.errors import UserError
+from graphprep.files import sha256_of
 from schemas import TABLES
 
 if sys.platform != "win32":
@@ -74,8 +74,8 @@ class GraphFolder:
         The order of what is removed keeps the folder recognisable, and never wrongly finished, at every moment.
         """
         progress = self.path / _PROGRESS
-        theirs = _read_json(progress / _SETTINGS)
-        manifest = _read_json(self.path / "manifest.json")
+        theirs = read_json(progress / _SETTINGS)
+        manifest = read_json(self.path / "manifest.json")
         if manifest is not None and theirs is not None and _differences(manifest, theirs):
             manifest = None  # an interrupted --overwrite: the manifest is of the graphs before
         records = self._records() if manifest is None and theirs is not None else []
@@ -101,7 +101,7 @@ class GraphFolder:
     def _records(self) -> list[ShardRecord]:
         """The records of finished shards, up to the first whose files are not as they were written."""
         records: list[ShardRecord] = []
-        while (found := _read_json(self.path / _PROGRESS / _record_name(len(records)))) is not None:
+        while (found := read_json(self.path / _PROGRESS / _record_name(len(records)))) is not None:
             record = ShardRecord(**found)
             if any(_damage(self.path, entry) for entry in record.tables.values()):
                 break
@@ -175,7 +175,8 @@ def write_json(path: Path, document: Any) -> None:
     temporary.replace(path)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object, None where there is none that can be read."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -193,9 +194,9 @@ def _refuse_foreign(path: Path) -> None:
         return
     if not path.is_dir():
         raise UserError(f"{path} is a file; -o wants a folder for the graphs.")
-    if all(entry.name == _PROGRESS for entry in path.iterdir()) or _read_json(path / _PROGRESS / _SETTINGS):
+    if all(entry.name == _PROGRESS for entry in path.iterdir()) or read_json(path / _PROGRESS / _SETTINGS):
         return
-    manifest = _read_json(path / "manifest.json")
+    manifest = read_json(path / "manifest.json")
     if manifest is None or not {"schema_version", "shards"} <= manifest.keys():
         raise UserError(
             f"{path} is not empty and holds no graphs made by graphprep; it is left alone, with --overwrite too. "
@@ -208,11 +209,7 @@ def _damage(folder: Path, entry: Mapping[str, Any]) -> str | None:
     file = folder / entry["file"]
     if not file.is_file():
         return f"{entry['file']} is missing"
-    with file.open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return None if digest.hexdigest() == entry["sha256"] else f"{entry['file']} has been changed"
+    return None if sha256_of(file) == entry["sha256"] else f"{entry['file']} has been changed"
 
 
 def _differences(theirs: Settings, ours: Settings) -> list[str]:

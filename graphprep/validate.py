@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 import schemas
 from graphprep.errors import UserError
-from graphprep.write import part_file, sha256_of, vocabulary_file
+from graphprep.files import sha256_of
+from graphprep.write import part_file, vocabulary_file
 from schemas import TABLES, Schema, arrow_schema
 
 Mask = npt.NDArray[np.bool_]

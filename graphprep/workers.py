@@ -69,6 +69,11 @@ def in_workers(
             process.join()
 
 
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def keep_torch_out() -> None:
     """Import what spaCy needs of thinc so that it does not import torch, which costs 450 MB and a second in every process.
 

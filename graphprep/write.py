@@ -7,7 +7,6 @@ a row group each time, so that row group k of every table belongs to the same re
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import schemas
+from graphprep.files import sha256_of
 from graphprep.records import Edge, Mention, Node, Reject, ReportGraph
 from graphprep.resume import write_json
 from graphprep.vocabulary import Vocabulary, to_rows
@@ -334,15 +334,6 @@ def write_manifest(folder: str | Path, manifest: Mapping[str, Any]) -> None:
     for place, expected in schemas.violations("manifest", dict(manifest)):
         raise ValueError(f"manifest.json: {place or 'the document'} {expected}")
     write_json(Path(folder) / "manifest.json", manifest)
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _temporary(path: Path) -> Path:

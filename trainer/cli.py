@@ -422,7 +422,7 @@ def probe_cli(
     from trainer.features import rows_of_labels
     from trainer.labels import read_labels
     from trainer.probe import probe
-    from trainer.run_folder import open_run, write_json
+    from trainer.run_folder import open_run, write_figures
 
     read = read_labels(labels, uncertain=uncertain.value)
     if classes is not None:
@@ -433,7 +433,7 @@ def probe_cli(
     found = compute_features(opened, store, rows_of_labels(store, read), features.value, batch_size)
     result = probe(found, read, shares, numbers)
     if output is not None:
-        write_json(result.to_json(), output)
+        write_figures(result.to_json(), output)
     if json:
         _print_json(result.to_json())
     else:
@@ -472,7 +472,7 @@ def ground_cli(
     """Pointing game and mask mass of the heat maps, beside chance and a map that does not see the image."""
     from trainer import ground as grounding
     from trainer.regions import regions_of
-    from trainer.run_folder import open_run, write_json
+    from trainer.run_folder import open_run, write_figures
 
     marked = regions_of(regions, labels, split)
     root = images or (labels or regions).parent
@@ -481,7 +481,7 @@ def ground_cli(
     )
     document = grounding.to_json(found, left_out)
     if output is not None:
-        write_json(document, output)
+        write_figures(document, output)
     if json:
         _print_json(document)
         return

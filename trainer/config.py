@@ -6,8 +6,6 @@ No module that this one imports loads torch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -255,12 +253,6 @@ def changes_on_resume(before: Config, after: Config) -> list[str]:
         for key in settings.keys(Config)
         if key not in FREE_ON_RESUME and settings.get(before, key) != settings.get(after, key)
     ]
-
-
-def fingerprint(config: Config) -> str:
-    """A hash of all that decides what comes out of a run."""
-    values = {key: str(settings.get(config, key)) for key in settings.keys(Config) if key not in FREE_ON_RESUME}
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def default_output(config: Config) -> Path:

@@ -35,7 +35,7 @@ from trainer.metrics import MetricsLog
 from trainer.model.image import create_backbone
 from trainer.model.model import Model
 from trainer.objectives import Context, Objective, Step, make_objective, parse, term_of
-from trainer.run_folder import write_json, write_results
+from trainer.run_folder import write_figures, write_results
 from trainer.schedule import learning_rate_scale, parameter_groups
 from trainer.signals import StopSignals
 from trainer.training_data import TrainingData, cache_folder, open_graphs, open_training_data
@@ -581,7 +581,7 @@ def _validate(run: _Run, *, final: bool) -> None:
         checkpoint.set_random_state(state)  # training goes on as if nobody had looked
         if run.log is not None:
             run.log.log(run.step, figures)
-            write_json({"step": run.step, "concepts": run.validator.per_concept}, run.output / "validation.json")
+            write_figures({"step": run.step, "concepts": run.validator.per_concept}, run.output / "validation.json")
         run.is_best = _is_better(run, figures.get(run.config.validation.best))
         run.validated = run.step
 

@@ -234,7 +234,7 @@ def _load(module: torch.nn.Module, state: dict[str, Tensor], folder: Path, left_
     module.load_state_dict({name: state[name] for name in wanted}, strict=False)
 
 
-def write_json(document: Any, path: Path) -> None:
+def write_figures(document: Any, path: Path) -> None:
     """Write figures as JSON, with null for what is no number."""
 
     def plain(value: Any) -> Any:

@@ -244,6 +244,10 @@ class Conversion:
                     self.output.list_as("unreadable_image", path, detail=header)
         return found
 
+    def headers_or_published(self, images: ImageFiles, paths: Iterable[str], published: Header) -> dict[str, Header]:
+        """The headers of images; where there are no images at all, that which the set documents for all of them."""
+        return self.headers(paths) if images.any_there else dict.fromkeys(paths, published)
+
     def finish(self) -> dict[str, Any]:
         """List the surplus images, and put the files into place."""
         for images in self._images:

@@ -10,7 +10,6 @@ import csv
 import gzip
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -21,7 +20,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from graphprep.errors import UserError
-from graphprep.files import GZIP_MAGIC
+from graphprep.files import GZIP_MAGIC, seen_from, sha256_of
 from graphprep.resume import write_json
 
 if TYPE_CHECKING:
@@ -159,15 +158,15 @@ class Output:
         files: dict[str, Any] = {}
         for name, table in self._tables.items():
             table.close()
-            files[name] = {"rows": table.rows, "sha256": _sha256(self._temporary / name)}
+            files[name] = {"rows": table.rows, "sha256": sha256_of(self._temporary / name)}
         if self._boxes is not None:
             self._boxes.write(self._temporary / "boxes.json")
-            files["boxes.json"] = {"rows": self._boxes.count, "sha256": _sha256(self._temporary / "boxes.json")}
+            files["boxes.json"] = {"rows": self._boxes.count, "sha256": sha256_of(self._temporary / "boxes.json")}
         if self._masks is not None and (self._temporary / "masks").is_dir():
             files["masks"] = {"rows": self._masks.count}
         document = {
             **self._document,
-            "images": _relative(root, self.folder),
+            "images": seen_from(root, self.folder),
             "inputs": dict(sorted(self._inputs.items())),
             "counts": self.counts,
             "listed": dict(sorted(self._listed.items())),
@@ -409,22 +408,6 @@ def _folder_name(name: str) -> str:
 
 def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _relative(path: Path, folder: Path) -> str:
-    """A path as seen from the folder, with forward slashes; absolute where there is no way (another drive)."""
-    try:
-        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
-    except ValueError:
-        return path.resolve().as_posix()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _gzip_lines(path: Path) -> int:

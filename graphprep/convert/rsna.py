@@ -58,7 +58,7 @@ def convert_rsna(conversion: Conversion) -> None:
         if box:
             placed.append((name, row.number, (box[0], box[1], box[2], box[3])))
 
-    headers = conversion.headers(found.values()) if images.any_there else dict.fromkeys(found.values(), PUBLISHED_SIZE)
+    headers = conversion.headers_or_published(images, found.values(), PUBLISHED_SIZE)
     labels = conversion.output.labels(CLASSES if classes else (OPACITY,))
     boxes = conversion.output.boxes((OPACITY,))
     for name, image in found.items():

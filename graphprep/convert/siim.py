@@ -49,7 +49,7 @@ def convert_siim(conversion: Conversion) -> None:
         if runs:
             rows[name].append((row.number, runs))
 
-    headers = conversion.headers(paths.values()) if images.any_there else dict.fromkeys(paths.values(), PUBLISHED_SIZE)
+    headers = conversion.headers_or_published(images, paths.values(), PUBLISHED_SIZE)
     labels = conversion.output.labels((PNEUMOTHORAX,))
     masks = conversion.output.masks(conversion.options.masks)
     for name, image in conversion.track(list(paths.items())):

@@ -93,7 +93,7 @@ class SentenceReader:
         observations = [word for word in statements.words if not word.is_anatomy]
         spans = [(word.start, word.end) for word in observations]
         states = {word.start for word in observations if word.is_state}
-        contexts = self._context(tokens, spans, statements.clause_starts, _hedge_breaks(joints), states)
+        contexts = self._context(tokens, spans, statements.clause_starts, hedge_breaks(joints), states)
         found = {word.start: context for word, context in zip(observations, contexts, strict=True)}
         for part, device in _denied_parts(statements, found):
             found[part.start] = Context("absent", found[part.start].temporality)
@@ -128,7 +128,7 @@ def _said_with(statements: Statements, head: Word) -> list[Word]:
     return [head, *(word for word in before if not word.is_anatomy)]
 
 
-def _hedge_breaks(joints: list[Joint]) -> list[int]:
+def hedge_breaks(joints: list[Joint]) -> list[int]:
     """Return the tokens that a hedge does not reach over: "with", and commas after which no "or" follows."""
     breaks = []
     for number, joint in enumerate(joints):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import time
 from collections import Counter
@@ -33,9 +32,9 @@ from graphprep.phantom.sample import sample
 from graphprep.phantom.scene import KINDS, Study
 from graphprep.phantom.truth import TruthWriter
 from graphprep.progress import progress as shown_progress
-from graphprep.resume import write_json
+from graphprep.resume import read_json, write_json
 from graphprep.vocabulary import load_vocabularies
-from graphprep.workers import in_workers
+from graphprep.workers import in_workers, processors
 
 DRAWING = 1
 """Changes whenever the same options give other images or reports."""
@@ -136,7 +135,7 @@ def make_phantom(
     try:
         finished = _prepare(folder, options, overwrite)
         if finished is None:
-            finished = _make(folder, options, workers or min(_processors(), 8), progress)
+            finished = _make(folder, options, workers or min(processors(), 8), progress)
         if overlay:
             write_overlay(folder, sample(options.studies, options.seed), overlay, options.size, options.contrast)
     except OSError as error:
@@ -145,11 +144,6 @@ def make_phantom(
             "Make room or give another folder with -o; the same command goes on where this one stopped."
         ) from error
     return PhantomSummary(output=folder, seconds=time.monotonic() - started, **finished)
-
-
-def _processors() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _settings(options: PhantomOptions) -> dict[str, Any]:
@@ -166,7 +160,7 @@ def _prepare(folder: Path, options: PhantomOptions, overwrite: bool) -> dict[str
         raise UserError(f"{folder} is a file. Give a folder with -o.")
     progress = folder / ".progress"
     # Settings of an unfinished phantom count more than the manifest, which may be of the one that it replaces.
-    theirs = _read(progress / "settings.json") or _read(folder / "phantom.json")
+    theirs = read_json(progress / "settings.json") or read_json(folder / "phantom.json")
     if theirs is None:
         found = sorted(name for name in OWN if (folder / name).exists())
         if found and found != [".progress"]:
@@ -180,7 +174,7 @@ def _prepare(folder: Path, options: PhantomOptions, overwrite: bool) -> dict[str
             )
         for record in progress.glob("batch-*.json"):
             record.unlink()
-    elif (manifest := _read(folder / "phantom.json")) is not None and _same(manifest, wanted):
+    elif (manifest := read_json(folder / "phantom.json")) is not None and _same(manifest, wanted):
         shutil.rmtree(progress, ignore_errors=True)
         return {**manifest["counts"], "already_complete": True}
     progress.mkdir(parents=True, exist_ok=True)
@@ -213,14 +207,6 @@ def _difference(theirs: dict[str, Any], wanted: dict[str, Any]) -> str:
         if (given := options.get(name)) != value
     ]
     return f"made with {' '.join(changed)}"
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _make(folder: Path, options: PhantomOptions, workers: int, progress: bool) -> dict[str, Any]:
@@ -265,7 +251,7 @@ def _draw_all(folder: Path, options: PhantomOptions, workers: int, progress: boo
     boxes: dict[int, Boxes] = {}
     missing: list[_Batch] = []
     for batch in _batches(sample(options.studies, options.seed)):
-        record = _read(folder / ".progress" / f"batch-{batch.number:05d}.json")
+        record = read_json(folder / ".progress" / f"batch-{batch.number:05d}.json")
         paths = [folder / path for study in batch.studies for path in images_of(study)]
         if record is None or not all(path.exists() for path in paths):
             missing.append(batch)

@@ -12,12 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from command_line import Ended, runner
 
 from graphprep.cli import app
 
@@ -32,30 +32,10 @@ id,findings,impression,patient,image
 """
 
 
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def words(self) -> str:
-        """Both outputs without the boxes and line breaks of usage errors."""
-        return " ".join(re.sub("[│╭╮╰╯─]", " ", self.out + self.err).split())
-
-
 @pytest.fixture
 def graphprep(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run a command in this process."""
-
-    def run(*arguments: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
+    return runner(app, capsys)
 
 
 @pytest.fixture

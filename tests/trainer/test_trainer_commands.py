@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from command_line import Ended, runner
 from handmade_pairs import ANATOMY, PATHOLOGY, HandmadePairs
 from PIL import Image
+from tiny_run import TINY as TINY_RUN
 
 import trainer.pretrain as loop
 from trainer.ablate import _measured, ablate, read_plan, table
@@ -32,41 +33,13 @@ from trainer.ground import lifted, square_mask
 from trainer.pretrain import pretrain
 from trainer.run_folder import open_run
 
-TINY = {
-    "data.image_size": 32,
-    "data.vocabulary_size": 200,
-    "data.max_tokens": 48,
-    "model.backbone": "resnet10t",
-    "model.dim": 16,
-    "model.text_layers": 1,
-    "model.text_width": 16,
-    "model.text_heads": 2,
-    "run.batch_size": 8,
-    "run.log_every": 1,
-    "run.tensorboard": False,
-    "validation.reports": 24,
-}
-
-
-@dataclass
-class Ended:
-    code: int
-    out: str
-    err: str
+TINY = TINY_RUN | {"run.log_every": 1, "validation.reports": 24}
 
 
 @pytest.fixture
 def trainer(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
     """Run a command in this process."""
-
-    def run(*arguments: object) -> Ended:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            app([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), captured.out, captured.err)
-
-    return run
+    return runner(app, capsys)
 
 
 @pytest.fixture(scope="module")

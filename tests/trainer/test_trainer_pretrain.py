@@ -19,6 +19,7 @@ import timm
 import torch
 from handmade_pairs import HandmadePairs, HandReport, write_graphs
 from safetensors.torch import load_file
+from tiny_run import TINY
 
 import trainer.pretrain as loop
 from trainer.checkpoint import list_checkpoints
@@ -30,20 +31,6 @@ from trainer.pretrain import pretrain
 from trainer.run_folder import open_run
 from trainer.schedule import learning_rate_scale, parameter_groups
 
-TINY = {
-    "data.image_size": 32,
-    "data.vocabulary_size": 200,
-    "data.max_tokens": 48,
-    "model.backbone": "resnet10t",
-    "model.dim": 16,
-    "model.text_layers": 1,
-    "model.text_width": 16,
-    "model.text_heads": 2,
-    "run.batch_size": 8,
-    "run.log_every": 2,
-    "run.tensorboard": False,
-    "validation.reports": 16,
-}
 STEPS = 9
 SUBPROCESS = {**os.environ, "OMP_NUM_THREADS": "1"}
 

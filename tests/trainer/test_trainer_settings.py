@@ -14,7 +14,6 @@ from trainer.config import (
     Config,
     changes_on_resume,
     default_output,
-    fingerprint,
     installed_configs,
     load_config,
 )
@@ -106,7 +105,6 @@ def test_only_settings_that_change_the_result_count_when_a_run_goes_on() -> None
     assert changes_on_resume(before, load_config(None, {"run.workers": 5, "run.output": Path("x")})) == []
     changed = load_config(None, {"run.seed": 5})
     assert changes_on_resume(before, changed) == ["run.seed"]
-    assert fingerprint(before) == fingerprint(load_config(None, {"run.workers": 7})) != fingerprint(changed)
 
 
 def test_the_default_output_says_what_was_trained() -> None:

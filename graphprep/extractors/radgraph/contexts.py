@@ -7,7 +7,7 @@ from pathlib import Path
 
 from graphprep.extractors.context import Context, ContextReader
 from graphprep.extractors.phrases import PhraseCutter
-from graphprep.extractors.rules import _hedge_breaks
+from graphprep.extractors.rules import hedge_breaks
 from graphprep.extractors.statements import read_statements, word_classes
 from graphprep.lexicon import Lexicon
 from graphprep.vocabulary import Vocabulary
@@ -43,6 +43,6 @@ class ContextFinder:
     def _contexts(self, tokens: tuple[str, ...], spans: Spans) -> list[Context]:
         phrases, tail = self._cut(tokens)
         statements = read_statements(tokens, phrases, tail, self._classes)
-        breaks = _hedge_breaks([joint for phrase in phrases for joint in phrase.joints] + tail)
+        breaks = hedge_breaks([joint for phrase in phrases for joint in phrase.joints] + tail)
         states = {word.start for word in statements.words if word.is_state}
         return self._context(tokens, spans, statements.clause_starts, breaks, states)

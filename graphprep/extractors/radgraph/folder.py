@@ -9,7 +9,6 @@ encoder/                 config.json and tokenizer of the encoder
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from graphprep.errors import UserError
+from graphprep.files import sha256_of
 
 FORMAT = 1
 NAMES = ("radgraph", "radgraph-xl", "modern-radgraph-xl")
@@ -159,12 +159,3 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UserError(f"{path}: expected a JSON object.")
     return document
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

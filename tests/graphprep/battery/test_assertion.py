@@ -48,8 +48,7 @@ CASES = list(_cases())
 
 def _parameters() -> Iterator[Any]:
     for number, case in enumerate(CASES, start=1):
-        marks = [pytest.mark.xfail(reason=case.known_failure, strict=True)] if case.known_failure else []
-        yield pytest.param(case, id=f"{number}-{case.phenomenon.replace(' ', '_')}", marks=marks)
+        yield pytest.param(case, id=f"{number}-{case.phenomenon.replace(' ', '_')}")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,11 @@ def read(pipeline: Pipeline, text: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("case", _parameters())
 def test_sentence_asserts_what_it_says(pipeline: Pipeline, case: Case) -> None:
-    assert read(pipeline, case.text) == case.findings
+    found = read(pipeline, case.text)
+    if case.known_failure is None:
+        assert found == case.findings
+    else:
+        assert found != case.findings, "It is read now: take its known_failure away."
 
 
 @pytest.mark.parametrize("file", FILES)

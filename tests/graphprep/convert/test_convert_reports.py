@@ -12,17 +12,6 @@ from trees import as_read, converted, listed, picture, rows, table, write
 
 from graphprep.errors import UserError
 
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "set"
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 # MIMIC-CXR
 
 

@@ -16,17 +16,6 @@ from trees import boxes, boxes_of, converted, listed, picture, rows, table, writ
 from graphprep.convert.run_lengths import mask_of_counts
 from graphprep.errors import UserError
 
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    return tmp_path / "set"
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
 # NIH ChestX-ray14
 
 
