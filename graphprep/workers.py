@@ -46,7 +46,7 @@ def in_workers(
         while True:
             for task in islice(tasks, TASKS_AHEAD * workers - len(pending)):
                 with _interrupts_held_back():
-                    pending.append((task, pool.submit(_work, task)))
+                    pending.append((task, _submit(pool, task)))
             if not pending:
                 return
             task, future = pending.popleft()
@@ -67,6 +67,16 @@ def in_workers(
             process.terminate()
         for process in processes:
             process.join()
+
+
+def _submit(pool: ProcessPoolExecutor, task: T) -> Future[Any]:
+    try:
+        return pool.submit(_work, task)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # Python's own "handle is closed": the pool broke while the task was handed over, before it could say so itself.
+        raise BrokenProcessPool(str(error)) from error
 
 
 def processors() -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from importlib.util import find_spec
 
 import pytest
 
+from graphprep.errors import UserError
 from graphprep.workers import TASKS_AHEAD, in_workers
 
 
@@ -57,6 +60,25 @@ def test_an_exception_in_a_worker_is_the_caller_s() -> None:
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (OSError("handle is closed"), UserError),  # what Python's pool raises where it breaks in the middle of `submit`
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), OSError),
+    ],
+)
+def test_a_pool_that_breaks_while_a_task_is_handed_over(
+    raised: OSError, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    with pytest.raises(expected) as caught:
+        list(in_workers(make_squarer, iter(range(3)), 1))
+    assert ("worker process was ended" in str(caught.value)) == (expected is UserError)
+
+
 def test_torch_is_kept_out_of_spacy_and_can_be_had_all_the_same() -> None:
     script = (
         "import sys\n"

@@ -40,7 +40,7 @@ def unordered(function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]],
     except BrokenProcessPool:
         raise UserError(
             "A worker process was ended by the system, perhaps for lack of memory. Give the command again, with fewer "
-            "--workers; what is done is kept."
+            "--workers; what is done is kept. In a script of your own, call this under `if __name__ == '__main__':`."
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
