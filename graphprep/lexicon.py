@@ -8,17 +8,19 @@ and a modifier of a granuloma): the phrase it stands in decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 
 from graphprep.records import Side
 from graphprep.vocabulary import Vocabulary
-from graphprep.words import PLACEHOLDER, STOP_WORDS, stem, tokenize
+from graphprep.words import PLACEHOLDER, STOP_WORDS, alternatives, stem, tokenize
+
+Value = TypeVar("Value")
 
 _CACHE_SIZE = 4096
 _WORD_CACHE_SIZE = 65_536
@@ -57,16 +59,50 @@ class Entry:
     filler: bool = False
 
 
+class _Phrases(Generic[Value]):
+    """Phrases by their first word and length, so that the longest one at a place is found by a few look-ups."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[tuple[int, dict[tuple[str, ...], Value]]]] = {}
+
+    def add(self, phrase: tuple[str, ...], value: Value) -> None:
+        tables = self._tables.setdefault(phrase[0], [])
+        table = next((table for length, table in tables if length == len(phrase)), None)
+        if table is None:
+            table = {}
+            tables.append((len(phrase), table))
+            tables.sort(key=lambda entry: -entry[0])
+        table.setdefault(phrase, value)
+
+    def longest(self, tokens: Sequence[str], at: int) -> tuple[int, Value] | None:
+        for length, table in self._tables.get(tokens[at], ()):
+            value = table.get(tuple(tokens[at : at + length]))
+            if value is not None:
+                return length, value
+        return None
+
+    def get(self, phrase: tuple[str, ...]) -> Value | None:
+        return next(
+            (table.get(phrase) for length, table in self._tables.get(phrase[0], ()) if length == len(phrase)), None
+        )
+
+    def items(self) -> Iterator[tuple[tuple[str, ...], Value]]:
+        return (item for tables in self._tables.values() for _, table in tables for item in table.items())
+
+
 class Lexicon:
     """Finds the lexicon's phrases in a sentence, longest first."""
 
     def __init__(self, anatomy: Vocabulary, pathology: Vocabulary) -> None:
         raw = yaml.safe_load(files("graphprep.rules").joinpath("lexicon.yaml").read_text(encoding="utf-8"))
-        self._phrases: dict[str, list[tuple[tuple[str, ...], Entry]]] = {}
+        self._phrases: _Phrases[Entry] = _Phrases()
         self._stems: dict[str, Entry] = {}
-        self._connectors: dict[str, list[tuple[tuple[str, ...], str]]] = {}
+        self._connectors: _Phrases[str] = _Phrases()
         self._convexities: dict[str, Side] = {
             word: side for side, words in raw["convexities"].items() for word in words
+        }
+        self._abbreviations: dict[str, str] = {
+            short: word for word, forms in raw["abbreviations"].items() for short in forms
         }
         self._exact = lru_cache(maxsize=_CACHE_SIZE)(self._look_up)
         self._add_listed(raw)
@@ -83,7 +119,8 @@ class Lexicon:
         parts: dict[tuple[str, ...], dict[str, Any]] = {}
 
         def note(phrase: str, **what: Any) -> None:
-            parts.setdefault(tuple(tokenize(str(phrase).lower())), {}).update(what)
+            for option in alternatives(str(phrase).lower()):
+                parts.setdefault(tuple(tokenize(option)), {}).update(what)
 
         for side, phrases in raw["sides"].items():
             for phrase in phrases:
@@ -103,19 +140,14 @@ class Lexicon:
         for phrase in raw["fillers"]:
             note(phrase, filler=True)
         for tokens, what in parts.items():
-            self._phrases.setdefault(tokens[0], []).append((tokens, Entry(**what)))
+            self._phrases.add(tokens, Entry(**what))
         for kind, phrases in (*raw["connectors"].items(), ("technique", raw["technique"])):
             for phrase in phrases:
-                tokens = tuple(tokenize(str(phrase).lower()))
-                self._connectors.setdefault(tokens[0], []).append((tokens, kind))
-        for table in (self._phrases, self._connectors):
-            for options in table.values():
-                options.sort(key=lambda option: -len(option[0]))
+                for option in alternatives(str(phrase).lower()):
+                    self._connectors.add(tuple(tokenize(option)), kind)
 
     def _add_vocabularies(self, anatomy: Vocabulary, pathology: Vocabulary) -> None:
-        listed = {
-            tokens[0]: entry for options in self._phrases.values() for tokens, entry in options if len(tokens) == 1
-        }
+        listed = {tokens[0]: entry for tokens, entry in self._phrases.items() if len(tokens) == 1}
 
         def words(phrases: Iterable[str]) -> set[str]:
             return {
@@ -126,7 +158,7 @@ class Lexicon:
             }
 
         for abbreviation in anatomy.abbreviations:
-            self._phrases.setdefault(abbreviation, []).append(((abbreviation,), Entry(anatomy=2)))
+            self._phrases.add((abbreviation,), Entry(anatomy=2))
         places = words(synonym for concept in anatomy.concepts.values() for synonym in concept.synonyms)
         for word in places:
             known = listed.get(word)
@@ -146,13 +178,7 @@ class Lexicon:
 
     def _count_words(self, vocabularies: Iterable[Vocabulary]) -> Counter[str]:
         """Return the words that need no correction, with how many phrases and synonyms have them."""
-        listed = (
-            token
-            for table in (self._phrases, self._connectors)
-            for options in table.values()
-            for phrase, _ in options
-            for token in phrase
-        )
+        listed = (token for phrase, _ in (*self._phrases.items(), *self._connectors.items()) for token in phrase)
         named = (
             stem(token)
             for vocabulary in vocabularies
@@ -163,12 +189,15 @@ class Lexicon:
         return Counter((*self._stems, *listed, *named))
 
     def _spelled(self, word: str) -> str:
-        """Return the known word that a mistyped one is meant for, or the word itself.
+        """Return the word that an abbreviation or a mistyped word is meant for, or the word itself.
 
-        One letter is missing, too many or swapped with its neighbour ("atelectsis", "claer"), not the first or the last.
+        One letter is missing, too many or swapped with its neighbour ("atelectsis", "claer"), not the first; the last only
+        of a long word.
         Another letter in its place is no error to mend: "contiguous" is not "continuous".
         """
         lower = word.lower()
+        if lower in self._abbreviations:
+            return self._abbreviations[lower]
         wrong = stem(lower)
         if lower in self._known or wrong in self._known or len(wrong) < _LENGTH_FOR_SWAP or not wrong.isalpha():
             return word
@@ -176,7 +205,7 @@ class Lexicon:
             known
             for near in _one_letter_less(wrong) | {wrong}
             for known in self._near.get(near, ())
-            if known[0] == wrong[0] and known[-1] == wrong[-1] and _mistyped(known, wrong)
+            if known[0] == wrong[0] and (known[-1] == wrong[-1] or _cut_short(known, wrong)) and _mistyped(known, wrong)
         }
         return max(meant, key=lambda known: (self._known[known], known), default=word)
 
@@ -185,17 +214,12 @@ class Lexicon:
 
         `tokens` are lower case.
         """
-        for phrase, entry in self._phrases.get(tokens[at], ()):
-            if len(phrase) == 1 or tuple(tokens[at : at + len(phrase)]) == phrase:
-                return len(phrase), entry
-        return 1, self._stems.get(stem(tokens[at]))
+        return self._phrases.longest(tokens, at) or (1, self._stems.get(stem(tokens[at])))
 
     def connector(self, tokens: Sequence[str], at: int) -> tuple[str | None, int]:
         """Return the kind of the longest connector at this place (None: there is none) and how many tokens it covers."""
-        for phrase, kind in self._connectors.get(tokens[at], ()):
-            if len(phrase) == 1 or tuple(tokens[at : at + len(phrase)]) == phrase:
-                return kind, len(phrase)
-        return None, 1
+        found = self._connectors.longest(tokens, at)
+        return (None, 1) if found is None else (found[1], found[0])
 
     def side(self, text: str) -> Side | None:
         """Return the side that a word or phrase says."""
@@ -218,15 +242,16 @@ class Lexicon:
 
     def _look_up(self, text: str) -> Entry | None:
         tokens = tuple(self.spelled(token) for token in tokenize(text.lower()))
-        return (
-            next((entry for phrase, entry in self._phrases.get(tokens[0], ()) if phrase == tokens), None)
-            if tokens
-            else None
-        )
+        return self._phrases.get(tokens) if tokens else None
 
 
 def _one_letter_less(word: str) -> set[str]:
     return {word[:at] + word[at + 1 :] for at in range(1, len(word))}
+
+
+def _cut_short(known: str, wrong: str) -> bool:
+    """Whether the last letter of a long word is missing ("infiltrat")."""
+    return len(wrong) > _LENGTH_FOR_LETTER and known[:-1] == wrong
 
 
 def _mistyped(known: str, wrong: str) -> bool:

@@ -42,6 +42,8 @@ _BETTER_OR_WORSE = frozenset((Attribute("change", "increased"), Attribute("chang
 _NORMAL = ("normal", "within normal", "within limits", "within the normal", "in normal range", "wnl", "unremarkable")
 # Tissue that a finding's name may have ("airspace disease"), and the lung as a whole: where it is, is not said by them.
 _TISSUES = frozenset(("airspace", "alveoli", "pulmonary_interstitium", "pulmonary_parenchyma", "lung", "chest"))
+# Attributes that say how a finding is, and do not say what.
+_SAID_OF_FINDINGS = frozenset(("severity", "change", "extent"))
 _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
 
@@ -164,7 +166,9 @@ class Linker:
                 type_ == "modify" and items[target].label == "observation" for type_, target in item.relations
             ):
                 continue
-            found = self._link_finding(items, index, modifiers, places_of)
+            found = self._link_finding(items, index, modifiers, places_of) or self._link_other_side(
+                items, index, modifiers, places_of, findings
+            )
             if found:
                 concepts[index] = found[0].concept
             if item.temporality == "current":
@@ -259,7 +263,10 @@ class Linker:
         concept, rest = match[0], words - match[2]
         second = self._place_index.best(rest, rest)
         if second is None or second == concept or second in self._wholes[concept]:
-            return [concept], None
+            # "left lung airspace disease": the tissue is in the finding's name, the lung is where it is
+            return (
+                [concept, second] if second == "lung" and concept in _TISSUES - {"lung", "chest"} else [concept]
+            ), None
         return ([second] if concept in self._wholes[second] else [concept, second]), None
 
     # -- findings --------------------------------------------------------------------------------------------------
@@ -372,6 +379,52 @@ class Linker:
                     )
                 )
         return findings
+
+    def _link_other_side(
+        self,
+        items: Sequence[Item],
+        head: int,
+        modifiers: dict[int, list[int]],
+        places_of: dict[int, tuple[Place, ...]],
+        before: Sequence[Finding],
+    ) -> list[Finding]:
+        """Read what is said of the other side, its noun left out: "the right effusion has decreased, the left is unchanged"."""
+        targets = [target for type_, target in items[head].relations if type_ == "located_at"]
+        if any(
+            ("located_at", target) in other.relations
+            for target in targets
+            for other in items
+            if other is not items[head]
+        ):
+            return []
+        places = [place for target in targets for place in places_of.get(target, ())]
+        sides = {place.side for place in places}
+        if len(sides) != 1 or any(place.concept is not None for place in places):
+            return []
+        side = sides.pop()
+        same = next((finding for finding in reversed(before) if {finding.side, side} == {"left", "right"}), None)
+        if same is None:
+            return []
+        chain = [index for index in _closure(head, modifiers) if items[index].label == "observation"]
+        where = tuple(self._with_side(replace(place, side=None), side) for place in same.places)
+        said = (head, *sorted(chain), *(index for place in places for index in place.mentions))
+        assertion = self._assertion(items, head, chain)
+        attributes = set(self._attributes(items, head, chain))
+        own = self._lexicon.attribute(items[head].text)
+        if own is not None and own[0] in _SAID_OF_FINDINGS:
+            if self._pathology.concepts[same.concept].category == "normality":
+                return []
+            return [Finding(same.concept, side, assertion, where, tuple(sorted({*attributes, Attribute(*own)})), said)]
+        if not self._lexicon.is_state(items[head].text):
+            return []
+        words = {word for index in chain for word in content_stems(items[index].text)}
+        for place in where:
+            linked = self._finding_concept(
+                set(content_stems(items[head].text)), words, self._words_of(items, place), place
+            )
+            if linked is not None and place.side is not None:
+                return [Finding(linked[0], side, assertion, (place,), tuple(sorted(attributes)), said)]
+        return []
 
     def _named_lobe(self, items: Sequence[Item], place: Place) -> Place:
         """Return the lobe that a level says when the word lobe is part of the operation's name."""

@@ -35,6 +35,7 @@ _LIST_ITEM = re.compile(
 _LABEL = re.compile(r"[A-Z][\w/&,()-]*(?: [\w/&,()-]+){0,4} ?:(?=\s|$)")
 _LAST_WORD = re.compile(r"[^\s(\[\"'“‘/]*$")
 _NEXT_WORD = re.compile(r"[^\s.,;:!?)]*")
+_GOES_ON_AFTER_QUESTION = re.compile(r"\s+(?:versus|vs|or)\b")
 _LENGTH = re.compile(r"\d+ ?[cm]m\b")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
@@ -131,6 +132,8 @@ def _stops(text: str, begin: int, at: int, mark_end: int, end: int) -> bool:
             return False
         return (len(word) > 1 or word.isdigit()) and "." not in word and word.lower() not in _ABBREVIATIONS
     if mark[0] != ".":
+        if mark[0] == "?" and _GOES_ON_AFTER_QUESTION.match(text, end):
+            return False  # "failure? versus infection"
         return at > 0 and not text[at - 1].isspace()  # "? pneumonia" is a hedge
     if len(mark) > 2:
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import product
 
 # NLTK's wordpunct pattern: RadGraph counts its tokens this way, so our mentions can be compared with the model's.
 TOKEN = re.compile(r"\w+|[^\w\s]+")
@@ -84,6 +85,17 @@ def stem(word: str) -> str:
     if word.endswith(("sses", "xes", "ches", "shes", "zzes")):
         return word[:-2]
     return word[:-1]
+
+
+def alternatives(phrase: str) -> list[str]:
+    """Return the phrases that a rule's phrase stands for: a place may be left to one of several words, or to none.
+
+    "has|have now| resolved" stands for four; "may_be|likely due to" has two words in one place.
+    """
+    if "|" not in phrase:
+        return [phrase]
+    options = product(*(place.split("|") for place in phrase.split()))
+    return [" ".join(filter(None, words)).replace("_", " ") for words in options]
 
 
 def has_placeholder(text: str) -> bool:

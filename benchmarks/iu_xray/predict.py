@@ -20,7 +20,7 @@ import yaml
 
 from graphprep.graphs import open_graphs
 from graphprep.records import Node, ReportGraph
-from graphprep.vocabulary import Vocabulary, load_vocabularies
+from graphprep.vocabulary import Concept, Vocabulary, load_vocabularies
 
 VALUES: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text(encoding="utf-8"))
 
@@ -53,7 +53,7 @@ def predict(graph: ReportGraph, anatomy: Vocabulary, pathology: Vocabulary) -> d
         where = places[node.node_id]
         normal |= _normal(node, where, anatomy, pathology)
         if node.assertion != "absent":
-            codes |= set(concept.labels.get("iu_codes", ()))
+            codes |= _codes(node, graph, concept)
             chestxray14 |= set(concept.labels.get("chestxray14", ()))
         if _is_denied_state(node, graph):
             continue
@@ -79,6 +79,20 @@ def predict(graph: ReportGraph, anatomy: Vocabulary, pathology: Vocabulary) -> d
         "codes": sorted(codes),
         "negbio14": sorted(chestxray14),
     }
+
+
+def _codes(node: Node, graph: ReportGraph, concept: Concept) -> set[str]:
+    """Return the codes of a node: those of its concept, as far as the coders do not go by the word that the report has."""
+    codes = set(concept.labels.get("iu_codes", ()))
+    if node.assertion == "uncertain":
+        codes -= set(VALUES["codes_when_stated"])
+    words = [graph.mentions[mention].text.lower() for mention in node.mentions]
+    for rule in VALUES["codes_by_word"]:
+        applies = rule["code"] in codes if "code" in rule else node.concept in rule["concepts"]
+        other = any(word.startswith(tuple(rule.get("unless", ()))) for word in words) if "unless" in rule else False
+        if applies and words[0] in rule["words"] and not other:
+            codes = codes - {rule.get("code")} | {rule["instead"]}
+    return codes
 
 
 def _is_denied_state(node: Node, graph: ReportGraph) -> bool:

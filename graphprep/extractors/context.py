@@ -23,7 +23,7 @@ from spacy.vocab import Vocab
 
 from graphprep.errors import UserError
 from graphprep.records import Assertion, Temporality
-from graphprep.words import TOKEN
+from graphprep.words import TOKEN, alternatives
 
 CATEGORIES = (
     "NEGATED_EXISTENCE",
@@ -41,6 +41,7 @@ _MEANING_CUES = ("suggest", "concern", "suspicio", "worrisome", "indicat")
 
 # Hedges that a whole list follows: "differential includes edema, infection, aspiration".
 _LISTING_CUES = re.compile("differential|possibilities|etiologies|consideration|includes")
+_THOUGHT = re.compile("suspected|suggested|questioned|raised|favou?red")
 _APPEARING = frozenset(("appears to be", "appear to be", "seems to be", "seem to be", "seems"))
 # How the rules write a question mark at the end of a sentence; one before a word says it of that word ("?pneumonia").
 _QUESTION = "(?)"
@@ -110,6 +111,7 @@ def _rules_of(raw: Any, name: str) -> list[ConTextRule]:
     if not isinstance(raw, dict) or not isinstance(raw.get("rules"), list):
         raise UserError(f"{name}: expected a mapping with a list `rules` (or medSpaCy's `context_rules`).")
     rules = []
+    known: set[tuple[str, str, str]] = set()  # phrases that several alternatives give
     for number, entry in enumerate(raw["rules"], 1):
         if not isinstance(entry, dict) or not isinstance(entry.get("phrases"), list):
             raise UserError(f"{name}: entry {number} of `rules` needs `category`, `direction` and a list `phrases`.")
@@ -130,10 +132,15 @@ def _rules_of(raw: Any, name: str) -> list[ConTextRule]:
                 raise UserError(
                     f"{name}: entry {number} of `rules` has a phrase that is no text; put it in quotes (no is a truth value in YAML)."
                 )
-            try:
-                rules.append(ConTextRule(" ".join(TOKEN.findall(phrase)), category, direction=direction))
-            except ValueError as error:
-                raise UserError(f"{name}: entry {number} of `rules`: {error}") from error
+            for option in alternatives(phrase):
+                literal = " ".join(TOKEN.findall(option))
+                if (literal.lower(), category, direction) in known:
+                    continue
+                known.add((literal.lower(), category, direction))
+                try:
+                    rules.append(ConTextRule(literal, category, direction=direction))
+                except ValueError as error:
+                    raise UserError(f"{name}: entry {number} of `rules`: {error}") from error
     return rules
 
 
@@ -245,8 +252,12 @@ def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Seque
         return Context("absent" if negated else "present", temporality, denied_after=after)
     if not negated:
         return Context("uncertain", temporality)
-    if any(cue.direction == "BACKWARD" for cue in hedges):
-        return Context("uncertain", temporality)
+    after_it = [cue for cue in hedges if cue.direction == "BACKWARD"]
+    if after_it:
+        # "no fracture is suspected" denies it
+        thought = all(_THOUGHT.search(doc[slice(*cue.modifier_span)].text.lower()) for cue in after_it)
+        denied = any(cue.direction == "FORWARD" and cue.modifier_span[0] < span.start for cue in negated)
+        return Context("absent" if thought and denied else "uncertain", temporality)
     hedge = max(hedges, key=lambda cue: cue.modifier_span[0])
     denial = max(negated, key=lambda cue: cue.modifier_span[0])
     words = doc[hedge.modifier_span[0] : hedge.modifier_span[1]].text.lower()

@@ -17,9 +17,29 @@ from graphprep.words import PLACEHOLDER
 _NUMBER = re.compile(r"\d+(st|nd|rd|th)?|[ctls]\d{1,2}|\d+s?")
 _UNITS = frozenset("cm mm centimeter centimeters millimeter millimeters cms mms".split())
 _FORMERLY = frozenset(("previously", "formerly", "originally"))
-_OPEN_ADJECTIVES = frozenset(("pulmonary",))
+_OPEN_ADJECTIVES = frozenset(("pulmonary", "thoracic"))
+_INDEFINITE = frozenset(("a", "an"))
 _DETERMINERS = frozenset(("the", "a", "an"))
 _COMPLETING = frozenset("seen identified noted demonstrated visualized visualised detected".split())
+# How adjectives end; one that no vocabulary knows ("granular") may stand in a noun phrase.
+_ADJECTIVE_ENDINGS = (
+    "al",
+    "ar",
+    "ic",
+    "ive",
+    "ous",
+    "ent",
+    "ant",
+    "ary",
+    "ory",
+    "oid",
+    "able",
+    "ible",
+    "like",
+    "ed",
+    "ish",
+)
+_OF_DEVICES = frozenset(("position", "placement", "tip"))  # they say something of the device that follows
 _WEAK_HEADS = frozenset("finding findings".split())
 _WEAK_HEAD_CUES = frozenset("acute active abnormal significant acutely".split())
 
@@ -153,12 +173,20 @@ class PhraseCutter:
                     text in _COMPLETING and words and words[-1].is_observation and self._finding_follows(lower, at + 1)
                 ):
                     close()  # "pneumothorax seen left effusion"
+            elif entry is not None and entry.state and not words and self._describes_unknown(lower, at, length):
+                joints.append(Joint("other", text, at, at + length))  # "appears to be a normal orientation"
             elif entry is not None:
                 if (
                     words
                     and words[-1].is_observation
                     and (
                         (self._opens(entry) and self._finding_follows(lower, at + length))
+                        or (
+                            entry.side is not None
+                            and words[-1].text not in _OF_DEVICES
+                            and not words[-1].text.endswith(_ADJECTIVE_ENDINGS)
+                            and self._finding_follows(lower, at + length)
+                        )
                         or (entry.anatomy == 2 and self._is_described(lower, at + length))
                     )
                 ):
@@ -174,6 +202,13 @@ class PhraseCutter:
                 if not words or any(word.is_observation for word in words):
                     close()
                     joints.append(Joint("placeholder", text, at, at + 1))
+            elif (
+                words
+                and text.endswith(_ADJECTIVE_ENDINGS)
+                and not any(word.is_observation for word in words)
+                and self._finding_follows(lower, at + length)
+            ):
+                pass  # "bilateral granular opacities"
             else:
                 close()
                 joints.append(Joint("other", text, at, at + length))
@@ -220,6 +255,19 @@ class PhraseCutter:
             return False
         entry = self._lexicon.match(lower, at)[1]
         return entry is not None and bool(entry.anatomy or entry.modifier or entry.observation)
+
+    def _describes_unknown(self, lower: Sequence[str], at: int, length: int) -> bool:
+        """Whether an adjective stands before a noun that no vocabulary knows, so that nothing is said of the chest."""
+        after = at + length
+        return (
+            at > 0
+            and lower[at - 1] in _INDEFINITE
+            and after < len(lower)
+            and lower[after].isalpha()
+            and not PLACEHOLDER.fullmatch(lower[after])
+            and self._lexicon.connector(lower, after)[0] is None
+            and self._lexicon.match(lower, after)[1] is None
+        )
 
     @staticmethod
     def _cues_weak_head(word: Word) -> bool:

@@ -75,9 +75,11 @@ _LOOK_ALIKES = frozenset(
 )
 _SATISFACTORY = frozenset("satisfactory appropriate adequate normal".split())
 # A part of a device: where it lies is where the device is.
-DEVICE_PARTS = frozenset("tip end terminus position placement port course sidehole sideport".split())
+DEVICE_PARTS = frozenset(
+    ("side port", "side hole", *"tip end terminus position placement port course sidehole sideport".split())
+)
 # Words for devices of any kind, as headings have them.
-_DEVICE_KINDS = frozenset("line tube device catheter drain hardware".split())
+_DEVICE_KINDS = frozenset("line tube device catheter drain hardware apparatus equipment".split())
 _LISTING = frozenset(("conjunction", "comma", "negation", "versus", "placeholder"))
 # Conditions of a structure that stand side by side ("tortuous calcified aorta"); other states qualify the one that follows.
 _CONDITIONS = frozenset(
@@ -90,7 +92,11 @@ _COMPLETING = frozenset(
 # Words that may join two adjectives of one noun: "persistent but smaller effusion".
 _CONTRASTING = frozenset(("but", "though", "although", "yet", "albeit"))
 # What stands beside a finding is where it is: "effusion with adjacent atelectasis".
-_BESIDE = frozenset(("associated", "adjacent", "overlying", "underlying", "subjacent", "accompanying"))
+_BESIDE = frozenset(
+    "associated adjacent overlying underlying subjacent accompanying ipsilateral compressive passive concomitant surrounding neighboring neighbouring".split()
+)
+# What a structure is said to have, after what it is said to be: "aorta is tortuous and shows calcification".
+_HAVING = frozenset("demonstrates demonstrate shows show contains contain exhibits exhibit displays has have".split())
 # "Possible pneumonia." is a statement of its own; "Probably atelectasis." speaks of what was said before.
 _ADJECTIVES_OF_DOUBT = frozenset(("possible", "probable", "questionable", "question", "question of", "?"))
 # These join "postsurgical changes" to the operation that they are of.
@@ -121,6 +127,8 @@ _LIKELIHOODS = frozenset(
     }
     | {"possible", "probable", "questionable", "question", "presumably", "?"}
 )
+_VALUE_MARKS = frozenset((":", "=", "-", "--"))
+_CAUSES = ("due to", "secondary to", "related to", "caused by", "resulting from", "from underlying")
 _IDENTITY = frozenset(("is", "are", "was", "were"))
 _PRONOUNS = frozenset("it this these they those both".split())
 _SINGULAR = frozenset("is was has remains appears seems".split())
@@ -130,6 +138,7 @@ _REGIONS = frozenset(
 )
 # Words for a side that end so name a place by themselves: bibasilar, biapical.
 _PLACE_ENDINGS = ("apical", "basilar", "basal", "hilar")
+_PLACE_ADJECTIVES = ("al", "ar", "ary", "ic")
 # Parts of both lungs, although one of them may be listed as a place without side (the middle lobe).
 _SIDED_PARTS = frozenset(
     ("lobe", "apex", "apical", "basilar", "basal", "airspace", "alveolar", "interstitial", "parenchymal")
@@ -330,6 +339,10 @@ class _Reader:
         if len(phrases) > 1 and [word.text for word in phrases[0].words] == ["both"] and phrases[1].joined_by("copula"):
             phrases = phrases[1:]  # "Both are unchanged.": a pronoun
         phrases = [phrase for at, phrase in enumerate(phrases) if not _means_both_things(phrase, phrases[at + 1 :])]
+        for phrase in phrases:
+            for joint in phrase.joints:
+                if joint.text == "over" and phrase.has_observation and self._favors(joint.start):
+                    joint.kind = "versus"  # "favor atelectasis over pneumonia"
         self.phrases = phrases
         self.tail = tail
         self.classes = classes
@@ -348,10 +361,14 @@ class _Reader:
                 clauses.append([])
                 self.out.clause_starts.append(boundary)
             clauses[-1].append(index)
+        topics: list[Word] = []
         for clause in clauses:
-            self._read_clause(clause)
+            topics = self._read_clause(clause, topics)
         self.out.words.sort(key=lambda word: word.start)
         return self.out
+
+    def _favors(self, end: int) -> bool:
+        return any(token.startswith(("favor", "favour")) for token in self.tokens[:end])
 
     def _clause_boundary(self, index: int, clause: list[int]) -> int | None:
         """Return the token where a new clause begins before this phrase, or None if the phrase belongs to the clause."""
@@ -378,6 +395,16 @@ class _Reader:
         if phrase.joints and separator is None:
             return None
         start = separator.start if separator is not None else phrase.start
+        if (
+            separator is not None
+            and separator.kind == "conjunction"
+            and phrase.is_modifier_only
+            and self._is_change(phrase.words[-1])
+            and index + 1 < len(self.phrases)
+            and [joint.text for joint in self.phrases[index + 1].joints][:1] in (["in"], ["of"])
+            and any(self.phrases[at].has_observation for at in clause)
+        ):
+            return start  # "resolution of edema and improvement in atelectasis"
         said = any(not self.phrases[at].is_anatomy_only for at in clause)
         if not said:
             return None
@@ -422,6 +449,8 @@ class _Reader:
                 and not self.phrases[clause[-1]].is_modifier_only
             ):
                 return start
+            if phrase.has_observation and not phrase.joints and first.entry.side is not None:
+                return start  # "no pneumothorax right PICC terminates in the SVC"
             if phrase.has_observation and not phrase.joints and self.tokens[phrase.start - 1] in _COMPLETING:
                 return start  # "no pneumothorax seen left effusion is noted"
             if (
@@ -492,6 +521,10 @@ class _Reader:
         ):
             after += 1
         return after
+
+    @staticmethod
+    def _is_change(word: Word) -> bool:
+        return word.entry.modifier is not None and word.entry.modifier[0] == "change"
 
     @staticmethod
     def _canonical(word: Word) -> str:
@@ -635,6 +668,8 @@ class _Reader:
                 heads.append(state)
                 if place is not None:
                     self._link("located_at", state, place)
+                if at == 1 and at + 1 == len(blocks) - 1 and all(word.entry.side is not None for word in blocks[-1][1]):
+                    self._link("located_at", state, anatomy_heads[at + 1])  # "lungs clear bilaterally"
         return heads, list(anatomy_heads.values())
 
     def _state_heads(self, states: Sequence[Word], block: Sequence[Word]) -> list[Word]:
@@ -651,8 +686,12 @@ class _Reader:
 
     # -- from phrase to phrase -------------------------------------------------------------------------------------
 
-    def _read_clause(self, clause: list[int]) -> None:
+    def _read_clause(self, clause: list[int], topics: list[Word]) -> list[Word]:
+        """Read a clause; `topics` are those of the clause before it, and what is returned those of this one."""
         now = _Clause(clause, self._speaks_back(clause))
+        kinds = [joint.kind for joint in self.phrases[clause[0]].joints]
+        if kinds == ["break", "copula"] and not self.phrases[clause[0]].has_anatomy:
+            now.topics = list(topics)  # "the heart has decreased in size but remains enlarged"
         for now.place, index in enumerate(clause):
             phrase = self.phrases[index]
             following = self.phrases[clause[now.place + 1]] if now.place + 1 < len(clause) else None
@@ -665,6 +704,7 @@ class _Reader:
             else:
                 self._read_statement(now, phrase, following)
         self._end_clause(now)
+        return now.topics
 
     def _speaks_back(self, clause: list[int]) -> bool:
         """Whether the clause is said of the sentence before: "It is unchanged.", "Likely atelectasis."
@@ -688,7 +728,7 @@ class _Reader:
                 self._locate(now.group, head)
         if now.waiting_modifiers and now.group:
             self._modify(now.waiting_modifiers, now.group[-1])
-        elif now.waiting_modifiers and now.topics:
+        elif now.waiting_modifiers and any(not self._is_bare_side(topic) for topic in now.topics):
             head = self._state_heads(now.waiting_modifiers, now.waiting_modifiers)[0]
             for topic in now.topics:
                 self._link("located_at", head, topic)
@@ -862,7 +902,8 @@ class _Reader:
             heads = now.waiting_states + heads
             now.waiting_states = []
         if not places:
-            if now.group and not now.group_is_state and phrase.joined_by("copula", "comma") and not now.topics:
+            joined = phrase.joined_by("copula", "comma") or self._goes_on_as_predicate(now, phrase)
+            if now.group and not now.group_is_state and joined and not now.topics:
                 for state in heads:
                     for finding in now.group:
                         self._link("modify", state, finding)
@@ -880,9 +921,32 @@ class _Reader:
             self._say_of_topics(now, heads)
         else:
             now.topics = places
+        if (
+            places
+            and now.group
+            and not now.group_is_state
+            and phrase.joined_by("suggest")
+            and not any(joint.text.endswith(_CAUSES) for joint in phrase.joints)
+        ):
+            for sign in now.group:  # "prominence may reflect ectatic vessels or adenopathy"
+                for state in heads:
+                    self._link("suggestive_of", sign, state)
+            now.signs, now.group, now.group_is_state = now.group, heads, False
+            now.located_by_preposition = False
+            return
         now.earlier = now.group if listed and not now.group_is_state else []
         now.group, now.group_is_state = heads, True
         now.located_by_preposition = False
+
+    def _goes_on_as_predicate(self, now: _Clause, phrase: Phrase) -> bool:
+        """Whether a second predicate follows by "and": "wires are midline and intact"."""
+        before = self.phrases[now.indices[now.place - 1]]
+        return (
+            now.place > 0
+            and [joint.text for joint in phrase.joints] == ["and"]
+            and before.joined_by("copula")
+            and not (before.has_observation or before.has_anatomy)
+        )
 
     def _say_of_topics(self, now: _Clause, states: Sequence[Word]) -> None:
         for state in states:
@@ -905,15 +969,28 @@ class _Reader:
                 self._link("modify", head, heads[-1])
             now.group = heads
             return
+        before = now.group
+        if self._beside(phrase) and not now.group_is_state:
+            self._give_sides_beside(now.group, heads)
         suggested = self._read_suggestion(now, phrase, following, heads)
         self._spread_unchanged(now, phrase, heads)
-        self._alternatives(phrase, now.group, heads)
+        self._alternatives(phrase, before if phrase.joined_by("versus") else now.group, heads)
         self._place_at_topics(now, phrase, heads)
         if suggested or not _is_listed(phrase):
             now.companions = []
         if now.group and not now.group_is_state and not suggested and self._beside(phrase):
             self._carry_place(now.group, heads, alternative=False, denied=False)
+        if (
+            now.group
+            and not now.group_is_state
+            and not suggested
+            and phrase.joined_by("with")
+            and not phrase.joined_by("negation")
+        ):
             now.companions = now.group
+        if now.group_is_state and phrase.joints and phrase.joints[0].text == "by":
+            for topic in now.topics:  # "hemidiaphragm obscured by effusion"
+                self._give_sides(self._sides_of(topic), [head for head in heads if self._may_have_side(head)])
         placed = self._placed_after(now.later)
         if now.group and not places and not placed:
             self._carry_spine(now.group[-1], phrase, heads)
@@ -963,7 +1040,8 @@ class _Reader:
 
     def _place_at_topics(self, now: _Clause, phrase: Phrase, heads: list[Word]) -> None:
         """Put findings where the clause said first: "left lung: opacity", "lungs show nodules"."""
-        if now.group_is_state or not (
+        has = any(joint.text in _HAVING for joint in phrase.joints)
+        if (now.group_is_state and not has) or not (
             phrase.joined_by("copula", "colon", "with", "without", "existential")
             or (_is_listed(phrase) and (not now.group or now.headed))
             or self._fronted(now.indices)
@@ -1169,6 +1247,17 @@ class _Reader:
     def _shares_noun(phrase: Phrase, following: Phrase) -> bool:
         """Whether a side and its adjectives wait for the noun after "and": "moderate right and small left effusions"."""
         anatomy = [word for word in phrase.words if word.is_anatomy]
+        if (
+            phrase.words[0].is_modifier
+            and not phrase.has_observation
+            and phrase.words[-1].text.endswith(_PLACE_ADJECTIVES)
+            and following.words[0].text.endswith(_PLACE_ADJECTIVES)
+            and following.words[0].is_anatomy
+            and following.has_observation
+            and [joint.kind for joint in following.joints] == ["conjunction"]
+            and all(word.is_anatomy or word.is_modifier for word in phrase.words)
+        ):
+            return True  # "mild biapical pleural and parenchymal scarring"
         return (
             bool(anatomy)
             and all(word.entry.side is not None or (word.text in _LEVELS and following.has_anatomy) for word in anatomy)
@@ -1197,6 +1286,9 @@ class _Reader:
     def _place_with_modifiers(phrase: Phrase, of_device: bool) -> bool:
         """Whether modifiers of the finding stand beside its place: "opacity in the left base unchanged", "fractures of multiple ribs"."""
         first = next((word.start for word in phrase.words if word.is_anatomy), None)
+        if first is not None and any(joint.text in _VALUE_MARKS for joint in phrase.joints):
+            # "Pleural effusion: small left"
+            return all(word.is_anatomy or word.measurement or word.is_modifier for word in phrase.words)
         return (
             first is not None
             and phrase.joined_by("preposition")
@@ -1287,6 +1379,12 @@ class _Reader:
             ):
                 for side in sides:
                     self._link("located_at", head, side)
+
+    def _give_sides_beside(self, group: Sequence[Word], heads: Sequence[Word]) -> None:
+        """Give the sides of findings to what is beside them: "elevation of the right hemidiaphragm with overlying atelectasis"."""
+        for finding in group:
+            for place in self._places_of(finding):
+                self._give_sides(self._sides_of(place), [head for head in heads if self._may_have_side(head)])
 
     def _locate(self, group: Sequence[Word], place: Word, owned: bool = False) -> None:
         """Put the findings of a list at a place: the last of them, and those that have none but tissue ("airspace").

@@ -129,6 +129,10 @@ GOLDEN = {
         "Somewhat prominent... hilum, unchanged. Clear lungs..",
         ["Somewhat prominent... hilum, unchanged.", "Clear lungs.."],
     ),
+    "question mark before an alternative": (
+        "Mild failure? versus infection. Scar? Or atelectasis?",
+        ["Mild failure? versus infection.", "Scar?", "Or atelectasis?"],
+    ),
     "question mark as a hedge": (
         "Right base opacity, ? pneumonia. Effusion ?",
         ["Right base opacity, ? pneumonia.", "Effusion ?"],

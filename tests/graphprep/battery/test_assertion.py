@@ -14,10 +14,15 @@ import yaml
 from graphprep.pipeline import Pipeline
 from graphprep.records import Report
 
-FILES = ("assertion.yaml", "assertion_second.yaml")
 ASSERTIONS = ("present", "uncertain", "absent")
 SIDES = ("left", "right", "bilateral")
-WHOLLY_RIGHT = 0.98
+# Of the files that the rules were mended with first; the later ones hold more that is not read yet.
+WHOLLY_RIGHT = {
+    "assertion.yaml": 0.98,
+    "assertion_second.yaml": 0.98,
+    "assertion_third.yaml": 0.97,
+    "assertion_fourth.yaml": 0.95,
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Case:
 
 
 def _cases() -> Iterator[Case]:
-    for file in FILES:
+    for file in WHOLLY_RIGHT:
         for group in yaml.safe_load((Path(__file__).parent / file).read_text(encoding="utf-8")):
             for sentence in group["sentences"]:
                 assert set(sentence) <= {"text", "findings", "known_failure"}, sentence
@@ -77,17 +82,18 @@ def test_sentence_asserts_what_it_says(pipeline: Pipeline, case: Case) -> None:
         assert found != case.findings, "It is read now: take its known_failure away."
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", WHOLLY_RIGHT)
 def test_nearly_all_sentences_are_wholly_right(pipeline: Pipeline, file: str) -> None:
     cases = [case for case in CASES if case.file == file]
     wrong = [case.text for case in cases if read(pipeline, case.text) != case.findings]
     share = 1 - len(wrong) / len(cases)
     print(f"{file}: {len(cases) - len(wrong)} of {len(cases)} sentences wholly right ({share:.1%})")
-    assert share >= WHOLLY_RIGHT, wrong
+    assert share >= WHOLLY_RIGHT[file], wrong
 
 
 def test_the_batteries_are_large_and_say_nothing_twice() -> None:
-    assert all(count >= 300 for count in Counter(case.file for case in CASES).values())
+    assert all(count >= 120 for count in Counter(case.file for case in CASES).values())
+    assert len(CASES) >= 1200
     assert [text for text, count in Counter(case.text for case in CASES).items() if count > 1] == []
 
 
