@@ -206,7 +206,7 @@ class Cascade(Term):
 
     name = "cga"
     score = "answers"
-    parts: tuple[str, ...] = (*ANSWERS, "text", "nodes", "whole_image", "whole_report")
+    parts: tuple[str, ...] = (*ANSWERS, "text", "nodes", "statement", "whole_image", "whole_report")
 
     def __init__(self, config: ObjectiveConfig, model: Model) -> None:
         super().__init__(config, model)
@@ -214,7 +214,7 @@ class Cascade(Term):
         if not self.weights:
             raise UserError("All stages of cga have weight 0; give at least one of them a weight.")
         if "whole" not in self.weights:
-            self.parts = (*ANSWERS, "text", "nodes")
+            self.parts = (*ANSWERS, "text", "nodes", "statement")
         self.scales = nn.ModuleDict({name: Scale(config) for name in self.weights})
         if "relation" in self.weights:
             self.relation = RelationHead(self.dim)
@@ -252,7 +252,8 @@ class Cascade(Term):
         queries = scene.queries
         items = node_items(scene.batch, queries, scene.table, pathology)
         items = items[draw_items(items, self.config.items_per_state, scene.generator)]
-        texts = scene.model.item_texts(take(scene.nodes, items.node), items.state)
+        concept, side = queries.concept[items.query], queries.side[items.query]
+        texts = scene.model.item_texts(take(scene.nodes, items.node), items.state, concept, side)
         bank = bank_known = None
         if self.config.bank and scene.context.bank is not None:
             bank, bank_known = scene.context.bank.texts(queries.concept, queries.side)
@@ -274,8 +275,7 @@ class Cascade(Term):
             shift=scene.shift,
         )
         if self.training and self.config.bank and scene.context.bank is not None:
-            key = queries.concept[items.query] * SIDES_OF_A_QUERY + queries.side[items.query]
-            scene.context.bank.add(key, items.state, texts, self.config.bank_momentum)
+            scene.context.bank.add(concept * SIDES_OF_A_QUERY + side, items.state, texts, self.config.bank_momentum)
         return stage
 
     @staticmethod
@@ -291,7 +291,8 @@ class Cascade(Term):
         items = items[rows]
         seen = self.relation.images(scene.answers, scene.model.attend, self._values(scene), queries)
         seen = functional.normalize(gather(seen, dim=1).float(), dim=-1)  # (P, B, d)
-        nodes = scene.model.with_assertion(scene.nodes, scene.batch.node_state)
+        batch = scene.batch
+        nodes = scene.model.with_assertion(scene.nodes, batch.node_state, batch.node_concept, batch.node_side)
         texts = functional.normalize(self.relation.texts(items, nodes, queries).float(), dim=-1)
         return state_contrast(
             texts,
@@ -315,7 +316,12 @@ class Cascade(Term):
         """Stage 4: every report's graph, read off its own image and K others."""
         batch = scene.batch
         graph = topology(batch, scene.queries, scene.table.column("sided", batch.node_concept.device))
-        texts = scene.model.with_assertion(take(scene.nodes, graph.node), batch.node_state[graph.node])
+        texts = scene.model.with_assertion(
+            take(scene.nodes, graph.node),
+            batch.node_state[graph.node],
+            batch.node_concept[graph.node],
+            batch.node_side[graph.node],
+        )
         candidates = other_images(batch.size, self.config.summary_others, scene.generator).to(texts.device)
         return summary_contrast(
             graph,
@@ -419,7 +425,7 @@ class ReportGraph(Term):
 
     name = "graph"
     score = "graph"
-    parts = ("text", "nodes", "whole_image")
+    parts = ("text", "nodes", "statement", "queries", "whole_image")
 
     def __init__(self, config: ObjectiveConfig, model: Model) -> None:
         super().__init__(config, model)
@@ -435,7 +441,7 @@ class ReportGraph(Term):
 
     def vectors(self, model: Model, nodes: Tensor, batch: GraphBatch) -> Tensor:
         """Whole graphs, (B, d), unit length."""
-        nodes = model.with_assertion(nodes, batch.node_state)
+        nodes = model.with_assertion(nodes, batch.node_state, batch.node_concept, batch.node_side)
         graphs = self.summary(
             nodes, batch.edge_source, batch.edge_target, batch.edge_kind, batch.node_report, batch.size
         )

@@ -85,8 +85,9 @@ def _take_in(bank: ConceptBank, model: Model, batch: GraphBatch, closure: bool) 
     nodes = model.node_texts(model.encode_texts(batch), batch)
     for pathology in (False, True):
         items = node_items(batch, queries, model.table, pathology)
-        key = queries.concept[items.query] * SIDES_OF_A_QUERY + queries.side[items.query]
-        bank.add(key, items.state, model.item_texts(nodes[items.node], items.state))
+        concept, side = queries.concept[items.query], queries.side[items.query]
+        texts = model.item_texts(nodes[items.node], items.state, concept, side)
+        bank.add(concept * SIDES_OF_A_QUERY + side, items.state, texts)
 
 
 def _join_ranks(bank: ConceptBank) -> None:
@@ -103,7 +104,7 @@ def phrase_vectors(
     batch = phrase_batch(tokenizer, model.table, concept, side, state)
     tokens = model.encode_texts(batch)
     if term.score == "answers":
-        return model.item_texts(model.node_texts(tokens, batch), state)
+        return model.item_texts(model.node_texts(tokens, batch), state, concept, side)
     if term.score == "report":
         return model.report_vectors(tokens, batch.attention_mask)
     if isinstance(term, ReportGraph):

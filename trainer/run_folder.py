@@ -43,6 +43,7 @@ FINAL_BANK_REPORTS = 50_000  # more texts change no mean that matters
 _TEXT_SIDE = (
     "text.",
     "nodes.",
+    "statement.",
     "words.",
     "whole_report.",
     "image.backbone.",

@@ -104,7 +104,9 @@ def test_the_final_bank_holds_reports_and_phrases() -> None:
     assert bank.counts[left].tolist() == [said, 0, 6 - said]
     nodes = model.node_texts(model.encode_texts(batch), batch)
     own = (batch.node_side == 1) & (batch.node_state == State.PRESENT)
-    expected = model.item_texts(nodes[own], batch.node_state[own]).mean(0)
+    expected = model.item_texts(nodes[own], batch.node_state[own], batch.node_concept[own], batch.node_side[own]).mean(
+        0
+    )
     torch.testing.assert_close(bank.means[left, 0], expected.detach())
     concept = torch.arange(len(TABLE))
     for side in range(3):

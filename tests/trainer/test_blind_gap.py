@@ -107,7 +107,7 @@ def test_on_constant_images_every_stage_ends_at_its_prior(
 
 def test_on_real_images_the_same_training_leaves_its_prior() -> None:
     model = tiny_model()
-    found = train(model, make_objective(ObjectiveConfig(), model), batches(constant=False), steps=160)
+    found = train(model, make_objective(ObjectiveConfig(), model), batches(constant=False), steps=240)
     for name in STAGES:
         real, blind, prior = (mean(found[name], key) for key in ("real", "blind", "prior"))
         assert real > 1.2 * prior, name

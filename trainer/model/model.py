@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainer.graph.batch import GraphBatch
+from trainer.graph.batch import GraphBatch, QuerySide, State
 from trainer.graph.concepts import ConceptTable
 from trainer.model.config import ModelConfig
 from trainer.model.image import ImageEncoder, PatchFeatures
@@ -52,6 +52,7 @@ class Model(nn.Module):
             config.gradient_checkpointing,
         )
         self.nodes = NodeTexts(self.text.width, config.dim)
+        self.statement = nn.Linear(config.dim, len(State) * config.dim, bias=False)
         self.words = nn.Linear(self.text.width, config.dim)
         self.whole_image = _projection(self.image.features, config.dim)
         self.whole_report = _projection(self.text.width, config.dim)
@@ -100,14 +101,21 @@ class Model(nn.Module):
         nodes: Tensor = self.nodes(tokens, batch)
         return nodes
 
-    def with_assertion(self, nodes: Tensor, state: Tensor) -> Tensor:
-        """(I, d), (I,) State → (I, d)"""
-        stated: Tensor = nodes + self.nodes.assertion(state)
+    def with_assertion(self, nodes: Tensor, state: Tensor, concept: Tensor, side: Tensor) -> Tensor:
+        """What nodes say of their concept, t_n + assertion[s] + W_s q(concept, side): (I, d), (I,) State, (I,), (I,) → (I, d).
+
+        With the last addend a text differs by its state from the first step on in a way of its concept's own, before the text
+        encoder has learnt to read. A bilateral `side` is none.
+        """
+        query = self.queries(concept, torch.where(side == QuerySide.BILATERAL, int(QuerySide.NONE), side))
+        by_state = self.statement(query).unflatten(-1, (len(State), -1))  # (I, 4, d)
+        said = by_state.gather(1, state.long()[:, None, None].expand(-1, 1, by_state.shape[-1]))[:, 0]
+        stated: Tensor = nodes + self.nodes.assertion(state) + said
         return stated
 
-    def item_texts(self, nodes: Tensor, state: Tensor) -> Tensor:
-        """The same, of unit length, as answers are compared with them."""
-        return functional.normalize(self.with_assertion(nodes, state).float(), dim=-1)
+    def item_texts(self, nodes: Tensor, state: Tensor, concept: Tensor, side: Tensor) -> Tensor:
+        """The same, of unit length, as answers to the query (concept, side) are compared with them."""
+        return functional.normalize(self.with_assertion(nodes, state, concept, side).float(), dim=-1)
 
     def report_vectors(self, tokens: Tensor, attention_mask: Tensor) -> Tensor:
         """Whole reports, (B, d), unit length."""
