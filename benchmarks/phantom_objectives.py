@@ -87,9 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("phantom", type=Path, help="the phantom's folder, with graphs/ in it")
     parser.add_argument("--config", default="phantom-cpu")
     parser.add_argument("--image-size", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--objectives", nargs="+", default=list(OBJECTIVES), help="names, or NAME:key=value,key=value")
-    parser.add_argument("--rates", nargs="+", type=float, default=[5e-4, 1e-3, 2e-3])
+    parser.add_argument("--rates", nargs="+", type=float, default=[1e-3, 2e-3, 4e-3])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: as many as there are")
     parser.add_argument("--results", type=Path, default=RESULTS / "phantom_objectives.jsonl")
@@ -174,6 +174,7 @@ class Bench:
             "run.cache": self.folder / "cache",
             "run.seed": run.seed,
             "run.max_steps": run.steps,
+            "validation.every": max(run.steps, 1),  # at the end alone: nothing is chosen on the way
             "data.image_size": self.options.image_size,
             "objective.name": run.objective if run.objective not in ("random", "supervised") else "cga",
         }
@@ -288,6 +289,7 @@ def supervised(config: Config, labels: Labels, by_place: Labels, root: Path, run
         model.backbone, config.data.image_size, model.dim, model.in_chans, model.min_patches, model.weights
     )
     head = torch.nn.Linear(encoder.features, len(labels.classes))
+    encoder.to(memory_format=torch.channels_last)
     parameters = [*encoder.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(
         parameters,
@@ -306,7 +308,9 @@ def supervised(config: Config, labels: Labels, by_place: Labels, root: Path, run
     targets = torch.tensor(labels.values)
     for picked in _batches(train, config.run.batch_size, run.steps, generator):
         images = torch.tensor(np.stack([store.images[rows[row]] for row in picked]))[:, None]
-        logits = head(encoder(augment(images, generator, config.augment, config.data.mean, config.data.std)).pooled)
+        prepared = augment(images, generator, config.augment, config.data.mean, config.data.std)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bf16"):
+            logits = head(encoder(prepared.contiguous(memory_format=torch.channels_last)).pooled).float()
         wanted = targets[picked]
         known = ~wanted.isnan()
         loss = functional.binary_cross_entropy_with_logits(logits[known], wanted[known])
