@@ -89,7 +89,7 @@ def _codes(node: Node, graph: ReportGraph, concept: Concept) -> set[str]:
     words = [graph.mentions[mention].text.lower() for mention in node.mentions]
     for rule in VALUES["codes_by_word"]:
         applies = rule["code"] in codes if "code" in rule else node.concept in rule["concepts"]
-        other = any(word.startswith(tuple(rule.get("unless", ()))) for word in words) if "unless" in rule else False
+        other = any(word.startswith(tuple(rule.get("unless", ()))) for word in words)
         if applies and words[0] in rule["words"] and not other:
             codes = codes - {rule.get("code")} | {rule["instead"]}
     return codes

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import graphprep
-from graphprep.extract import extract
+from programs import ROOT, run_program
 
-ROOT = Path(graphprep.__file__).resolve().parent.parent
+from graphprep.extract import extract
 
 
 def test_a_table_of_two_reports(tmp_path: Path) -> None:
@@ -42,22 +38,8 @@ def test_a_table_of_two_reports(tmp_path: Path) -> None:
         },
     }
     (tmp_path / "mentions.json").write_text(json.dumps(mentions), encoding="utf-8")
-    done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "benchmarks" / "radgraph_agreement.py",
-            "mentions.json",
-            "graphs",
-            "-o",
-            "out/table.txt",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    program = ROOT / "benchmarks" / "radgraph_agreement.py"
+    done = run_program(program, "mentions.json", "graphs", "-o", "out/table.txt", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "out" / "table.txt").read_text(encoding="utf-8") == done.stdout
     figures = {line[:27].strip(): line[27:].split()[:3] for line in done.stdout.splitlines()}

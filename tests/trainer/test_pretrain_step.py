@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -16,28 +15,20 @@ import hand_batches as hand
 import pytest
 import torch
 from handmade_pairs import HandmadePairs
+from programs import ROOT, load_program
 from safetensors.torch import load_file
 from tiny_run import TINY
 
-import trainer
 from trainer.config import Config, load_config
 from trainer.graph.states import close_states
 from trainer.pretrain import _Run, _setup, make_fabric, pretrain
 
-PROGRAM = Path(trainer.__file__).resolve().parents[1] / "benchmarks" / "pretrain_step.py"
+PROGRAM = ROOT / "benchmarks" / "pretrain_step.py"
 
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pretrain_step", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "pretrain_step", module)  # where its dataclasses look for it
-        patch.setattr(sys, "path", [*sys.path])
-        spec.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 def configuration(pairs: HandmadePairs, cache: Path, output: Path, **changes: Any) -> Config:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -17,30 +12,19 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from programs import ROOT, load_program, run_program
 from tiny_run import TINY
 
-import trainer
 from trainer.config import load_config
 from trainer.errors import UserError
 from trainer.probe import probe
 from trainer.scores import auroc, aurocs
 from trainer.settings import to_document, updated
 
-ROOT = Path(trainer.__file__).resolve().parent.parent
 SCRIPT = ROOT / "benchmarks" / "small_real_sets.py"
 
 
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("small_real_sets", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["small_real_sets"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load()
+bench = load_program(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -216,15 +200,8 @@ def test_what_cannot_be_compared_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_program_says_what_is_missing(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--data", "nowhere", "--work", "work", "--output", "table.md"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    arguments = ("--data", "nowhere", "--work", "work", "--output", "table.md")
+    done = run_program(SCRIPT, *arguments, folder=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("Error: nowhere")
     assert done.stderr.count("\n") == 1
