@@ -21,15 +21,16 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from supervised import fit_supervised
 
 from trainer.config import Config, load_config
+from trainer.data.cache import image_store
 from trainer.embed import compute_features, open_images
 from trainer.features import image_batches, rows_of_labels
 from trainer.findings import find_finding, names_of
@@ -150,7 +151,7 @@ class Bench:
         folder = self.folder / "runs" / described.key.replace(" ", "_").replace("*", "x")
         config = self.config(described, folder)
         if described.objective == "supervised":
-            figures = supervised(config, self.labels, self.by_place, self.folder, described)
+            figures = supervised(config, self.labels, self.by_place, self.folder)
         else:
             outcome = pretrain(config, progress=True)
             if outcome.stopped is not None:
@@ -272,77 +273,15 @@ def _with_validation(labels: Labels) -> Labels:
     return Labels(labels.path, labels.images, labels.subjects, splits, labels.classes, labels.values)
 
 
-def supervised(config: Config, labels: Labels, by_place: Labels, root: Path, run: Run) -> dict[str, Any]:
+def supervised(config: Config, labels: Labels, by_place: Labels, root: Path) -> dict[str, Any]:
     """The same encoder, trained on all labels of the training images with the same budget, schedule and augmentation."""
-    from torch.nn import functional
-
-    from trainer.data.augment import augment, normalise
-    from trainer.data.cache import image_store
-    from trainer.model.image import ImageEncoder
-
-    torch.manual_seed(run.seed)
-    generator = torch.Generator().manual_seed(run.seed)
     store = image_store(root, list(labels.images), root / "cache", config.data.image_size, config.data.fit, 1)
-    rows = rows_of_labels(store, labels)
-    model = config.model
-    encoder = ImageEncoder(
-        model.backbone, config.data.image_size, model.dim, model.in_chans, model.min_patches, model.weights
-    )
-    head = torch.nn.Linear(encoder.features, len(labels.classes))
-    encoder.to(memory_format=torch.channels_last)
-    parameters = [*encoder.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        run.rate,
-        (config.optimization.beta1, config.optimization.beta2),
-        weight_decay=config.optimization.weight_decay,
-    )
-    warm = max(1, int(config.optimization.warmup * run.steps))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: min(
-            (step + 1) / warm, 0.5 * (1 + np.cos(np.pi * step / run.steps)) + config.optimization.final_scale
-        ),
-    )
-    train = labels.rows("train")
-    targets = torch.tensor(labels.values)
-    for picked in _batches(train, config.run.batch_size, run.steps, generator):
-        images = torch.tensor(np.stack([store.images[rows[row]] for row in picked]))[:, None]
-        prepared = augment(images, generator, config.augment, config.data.mean, config.data.std)
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bf16"):
-            logits = head(encoder(prepared.contiguous(memory_format=torch.channels_last)).pooled).float()
-        wanted = targets[picked]
-        known = ~wanted.isnan()
-        loss = functional.binary_cross_entropy_with_logits(logits[known], wanted[known])
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.optimization.clip_norm)
-        optimizer.step()
-        schedule.step()
-    encoder.eval()
-    with torch.no_grad():
-        features = np.concatenate(
-            [
-                encoder(
-                    normalise(
-                        torch.tensor(np.stack([store.images[row] for row in part]))[:, None],
-                        config.data.mean,
-                        config.data.std,
-                    )
-                ).pooled.numpy()
-                for part in np.array_split(rows, max(1, len(rows) // 256))
-            ]
-        )
-    return probes(features, labels, by_place, run.seed)
-
-
-def _batches(rows: Any, size: int, steps: int, generator: torch.Generator) -> Iterator[list[int]]:
-    waiting: list[int] = []
-    for _ in range(steps):
-        while len(waiting) < size:
-            waiting += [int(rows[i]) for i in torch.randperm(len(rows), generator=generator)]
-        yield waiting[:size]
-        waiting = waiting[size:]
+    images, seed = store.images[rows_of_labels(store, labels)], config.run.seed
+    for _, network in fit_supervised(
+        config, images, labels.values, labels.rows("train"), batch_size=config.run.batch_size, seed=seed
+    ):
+        features = network.features(images)
+    return probes(features, labels, by_place, seed)
 
 
 def _percent(values: Sequence[float]) -> str:

@@ -38,7 +38,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,23 +46,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
-from torch.nn import functional
+from supervised import fit_supervised
 
 import graphprep.errors
 from graphprep.extract import extract
 from trainer.config import Config, load_config
-from trainer.data.augment import augment, normalise
 from trainer.data.cache import image_store
 from trainer.embed import compute_features
 from trainer.errors import UserError
 from trainer.features import rows_of_labels
 from trainer.labels import Labels, read_labels, subjects_in_order
-from trainer.model.image import create_backbone, load_backbone
 from trainer.pretrain import pretrain
-from trainer.probe import STRENGTHS, ProbeRun, fit_logistic, percent, probe, standardisation
+from trainer.probe import percent, probe, training_rows
 from trainer.run_folder import open_run
-from trainer.schedule import learning_rate_scale, parameter_groups
 from trainer.scores import aurocs, mean_of_known
 from trainer.settings import to_yaml, updated
 
@@ -192,94 +188,28 @@ class Scored:
 
 
 def probed(features: Features, labels: Labels, fraction: float, seed: int) -> Scored:
-    """Probe with `trainer.probe`, and the scores behind its AUROC: the same fit up to the strength that it chose."""
     run = probe(features, labels, [fraction], [seed]).runs[0]
-    train = training_rows(labels, fraction, seed)
-    known, test = labels.values[train], labels.rows("test")
-    mean, scale = standardisation(features[train])
-    strengths = STRENGTHS[: STRENGTHS.index(run.strength) + 1]
-    _, weights = fit_logistic((features[train] - mean) / scale, known, strengths)[-1]
-    scores = ((features[test] - mean) / scale) @ weights[:-1] + weights[-1]
-    scores[:, [labels.classes.index(name) for name in run.unlearnt]] = 0.0  # nothing learnt is an AUROC of 0.5
-    check_scores(run, scores, labels)
-    return Scored(scores, run.subjects, run.images, run.strength)
-
-
-def check_scores(run: ProbeRun, scores: Array, labels: Labels) -> None:
-    """Raise where the scores are not those that the probe was judged by."""
-    found = aurocs(scores, labels.values[labels.rows("test")])
-    if not np.allclose(found, run.per_class, atol=2e-3, equal_nan=True):
-        raise RuntimeError(f"The scores give {found}, the probe says {run.per_class}.")
-
-
-def training_rows(labels: Labels, fraction: float, seed: int) -> Rows:
-    """The rows of a share of the training patients, the same ones as the probe's."""
-    train, subjects = labels.rows("train"), np.asarray(labels.subjects)
-    order = subjects_in_order(subjects[train].tolist(), seed)
-    chosen = order[: max(1, int(np.ceil(fraction * len(order) - 1e-9)))]
-    return train[np.isin(subjects[train], chosen)]
+    return Scored(run.scores, run.subjects, run.images, run.strength)
 
 
 def supervised(
     config: Config, images: npt.NDArray[np.uint8], labels: Labels, fraction: float, seed: int, weights: Path | None
 ) -> Scored:
-    """Train the architecture of the configuration end to end; its rate, decay, schedule and augmentation too.
+    """The architecture trained on the labels; of four moments the one that is best on the validation patients.
 
     Args:
         images: (images, size, size), row i of the labels' image i.
         weights: where to start from; None: untrained.
     """
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model, data, steps = config.model, config.data, config.run.max_steps or 1
-    backbone = create_backbone(model.backbone, model.in_chans, data.image_size)
-    if weights is not None:
-        load_backbone(backbone, weights)
-    network = nn.Sequential(backbone, nn.Linear(backbone.num_features, len(labels.classes)))
-    network.to(memory_format=torch.channels_last)
-    half = torch.autocast("cpu", torch.bfloat16, enabled=config.run.precision == "bf16")
-    optimization = config.optimization
-    groups = parameter_groups(network, optimization, text_prefix="text")
-    optimizer = torch.optim.AdamW(groups, betas=(optimization.beta1, optimization.beta2))
-    validation, test = labels.rows("val"), labels.rows("test")
-    train = training_rows(labels, fraction, seed)
+    train, validation, test = training_rows(labels, fraction, seed), labels.rows("val"), labels.rows("test")
     best, kept, at = -1.0, np.zeros((len(test), len(labels.classes)), np.float32), 0
-
-    def scores(rows: Rows) -> npt.NDArray[np.float32]:
-        network.eval()
-        with torch.no_grad(), half:
-            pixels = normalise(torch.from_numpy(images[rows])[:, None], data.mean, data.std)
-            return torch.cat([network(part).float() for part in torch.split(pixels, 64)]).numpy()
-
-    for step, rows in enumerate(batches(train, SUPERVISED_BATCH, steps, generator)):
-        network.train()
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * learning_rate_scale(step, steps, optimization)
-        pixels = augment(torch.from_numpy(images[rows])[:, None], generator, config.augment, data.mean, data.std)
-        with half:
-            logits = network(pixels.contiguous(memory_format=torch.channels_last)).float()
-        wanted = torch.from_numpy(labels.values[rows])
-        loss = functional.binary_cross_entropy_with_logits(logits, wanted)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if optimization.clip_norm is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), optimization.clip_norm)
-        optimizer.step()
-        if (4 * (step + 1)) // steps > (4 * step) // steps:  # four moments
-            figure = mean_of_known(aurocs(scores(validation), labels.values[validation]))
-            if figure > best:
-                best, kept, at = figure, scores(test), step + 1
+    for step, network in fit_supervised(
+        config, images, labels.values, train, batch_size=SUPERVISED_BATCH, seed=seed, weights=weights, moments=4
+    ):
+        figure = mean_of_known(aurocs(network.scores(images[validation]), labels.values[validation]))
+        if figure > best:
+            best, kept, at = figure, network.scores(images[test]), step
     return Scored(kept, len({labels.subjects[row] for row in train}), len(train), at)
-
-
-def batches(rows: Rows, size: int, steps: int, generator: torch.Generator) -> Iterator[Rows]:
-    """`steps` batches of the rows, each row once before any comes again."""
-    waiting = np.zeros(0, np.int64)
-    for _ in range(steps):
-        while len(waiting) < size:
-            waiting = np.concatenate([waiting, rows[torch.randperm(len(rows), generator=generator).numpy()]])
-        yield waiting[:size]
-        waiting = waiting[size:]
 
 
 # What the scores are worth

@@ -22,7 +22,7 @@ def load_program(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, path.stem, module)  # where its dataclasses look for it
-        patch.setattr(sys, "path", [*sys.path])
+        patch.setattr(sys, "path", [str(path.parent), *sys.path])  # as for a program that is run
         spec.loader.exec_module(module)
     return module
 

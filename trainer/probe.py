@@ -33,7 +33,10 @@ Features = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ProbeRun:
-    """One fraction with one seed: `per_class` AUROC on the test split, NaN for a class that cannot be judged."""
+    """One fraction with one seed: `per_class` AUROC on the test split, NaN for a class that cannot be judged.
+
+    `scores` (test images, classes) are the logits behind it, 0 for a class that nothing could be learnt of.
+    """
 
     fraction: float
     seed: int
@@ -42,6 +45,7 @@ class ProbeRun:
     strength: float
     per_class: npt.NDArray[np.float64]
     unlearnt: tuple[str, ...]
+    scores: npt.NDArray[np.float64]
 
     @property
     def macro(self) -> float:
@@ -124,19 +128,24 @@ def probe(
     for split, rows in (("train", train), ("val", validation), ("test", test)):
         if not len(rows):
             raise UserError(f"{labels.path} has no image of the split {split}; the probe needs train, val and test.")
-    subjects = np.asarray(labels.subjects)
     runs: list[ProbeRun] = []
     for fraction in fractions:
         for seed in seeds:
-            order = subjects_in_order(subjects[train].tolist(), seed)
-            chosen = order[: max(1, math.ceil(fraction * len(order) - 1e-9))]
-            rows = train[np.isin(subjects[train], chosen)]
+            rows = training_rows(labels, fraction, seed)
             same = [run for run in runs if run.fraction == fraction and run.images == len(train)]
             if same:  # all subjects are the same subjects whatever the seed, and nothing else is drawn
                 runs.append(replace(same[0], seed=seed))
             else:
-                runs.append(_probe_once(features, labels, rows, validation, test, fraction, seed, len(chosen)))
+                runs.append(_probe_once(features, labels, rows, validation, test, fraction, seed))
     return ProbeResult(labels.classes, tuple(runs))
+
+
+def training_rows(labels: Labels, fraction: float, seed: int) -> npt.NDArray[np.int64]:
+    """The rows of a share of the training subjects, in an order drawn with the seed."""
+    train, subjects = labels.rows("train"), np.asarray(labels.subjects)
+    order = subjects_in_order(subjects[train].tolist(), seed)
+    chosen = order[: max(1, math.ceil(fraction * len(order) - 1e-9))]
+    return train[np.isin(subjects[train], chosen)]
 
 
 def _probe_once(
@@ -147,23 +156,23 @@ def _probe_once(
     test: npt.NDArray[np.int64],
     fraction: float,
     seed: int,
-    subjects: int,
 ) -> ProbeRun:
     known = labels.values[train]
     learnt = ((known == 1).any(axis=0)) & ((known == 0).any(axis=0))
     mean, scale = standardisation(features[train])
     standard = [((features[rows] - mean) / scale).astype(np.float64) for rows in (train, validation, test)]
-    best = (-1.0, STRENGTHS[0], np.zeros((len(test), len(labels.classes))))
+    best, chosen, scores = -1.0, STRENGTHS[0], np.zeros((len(test), len(labels.classes)))
     if learnt.any():
         for strength, weights in fit_logistic(standard[0], known, STRENGTHS):
-            scores = [part @ weights[:-1] + weights[-1] for part in standard[1:]]
-            figure = mean_of_known(np.where(learnt, aurocs(scores[0], labels.values[validation]), np.nan))
-            if (0.5 if math.isnan(figure) else figure) > best[0]:
-                best = (figure, strength, scores[1])
-    judged = aurocs(best[2], labels.values[test])
-    per_class = np.where(~learnt & ~np.isnan(judged), 0.5, judged)
+            of_validation, of_test = (part @ weights[:-1] + weights[-1] for part in standard[1:])
+            figure = mean_of_known(np.where(learnt, aurocs(of_validation, labels.values[validation]), np.nan))
+            if (0.5 if math.isnan(figure) else figure) > best:
+                best, chosen = figure, strength
+                scores = np.where(learnt, of_test, 0.0)  # ties are an AUROC of 0.5
+    per_class = aurocs(scores, labels.values[test])
     unlearnt = tuple(name for name, known_class in zip(labels.classes, learnt, strict=True) if not known_class)
-    return ProbeRun(fraction, seed, subjects, len(train), best[1], per_class, unlearnt)
+    subjects = len({labels.subjects[row] for row in train})
+    return ProbeRun(fraction, seed, subjects, len(train), chosen, per_class, unlearnt, scores)
 
 
 def standardisation(features: Features) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

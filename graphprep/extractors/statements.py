@@ -1280,7 +1280,7 @@ class _Reader:
         )
 
     def _is_device(self, word: Word) -> bool:
-        return stem(word.text) in self.classes.devices
+        return stem(word.text.split()[-1]) in self.classes.devices
 
     @staticmethod
     def _place_with_modifiers(phrase: Phrase, of_device: bool) -> bool:

@@ -17,8 +17,7 @@ from tiny_run import TINY
 
 from trainer.config import load_config
 from trainer.errors import UserError
-from trainer.probe import probe
-from trainer.scores import auroc, aurocs
+from trainer.scores import auroc
 from trainer.settings import to_document, updated
 
 SCRIPT = ROOT / "benchmarks" / "small_real_sets.py"
@@ -128,17 +127,6 @@ def test_patients_are_in_one_part_and_tested_once_in_five_splits(data: Path, tmp
         tested += parts[2]
     assert sorted(tested) == sorted(set(judge.labels.subjects))
     assert judge.split(5).splits != judge.split(0).splits
-
-
-def test_the_scores_are_those_that_the_probe_is_judged_by(data: Path, tmp_path: Path) -> None:
-    labels = bench.read_judge(data, tmp_path, 10).split(1)
-    features = np.random.default_rng(1).normal(size=(len(labels), 6)).astype(np.float32)
-    features[:, 0] += labels.values[:, 1]
-    for fraction in (0.1, 1.0):
-        found = bench.probed(features, labels, fraction, 3)
-        [run] = probe(features, labels, [fraction], [3]).runs
-        assert (found.patients, found.images, found.setting) == (run.subjects, run.images, run.strength)
-        assert aurocs(found.scores, labels.values[labels.rows("test")]) == pytest.approx(run.per_class, nan_ok=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from("ab"), st.integers(0, 3)), min_size=1))

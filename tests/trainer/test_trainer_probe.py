@@ -161,6 +161,7 @@ def test_a_class_without_a_positive_counts_as_chance_and_one_without_truth_is_le
     run = probe(features, changed, (1.0,), seeds=(0,)).runs[0]
     assert run.per_class[1] == 0.5
     assert run.unlearnt == ("b",)
+    np.testing.assert_array_equal(aurocs(run.scores, values[labels.rows("test")]), run.per_class)
     assert np.isnan(run.per_class[2])
     assert run.macro == pytest.approx((run.per_class[0] + 0.5) / 2)
     result = probe(features, changed, (1.0,), seeds=(0, 1))
