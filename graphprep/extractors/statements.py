@@ -551,6 +551,15 @@ class _Reader:
         if type_ == "located_at":
             self.located.setdefault(source.start, []).append(target)
 
+    def _unlink(self, type_: RelationType, source: Word, target: Word) -> None:
+        self.linked.discard((type_, source.start, target.start))
+        self.out.links = [
+            link
+            for link in self.out.links
+            if not (link.type == type_ and link.source is source and link.target is target)
+        ]
+        self.located[source.start] = [place for place in self.located.get(source.start, []) if place is not target]
+
     def _anatomy_head(self, run: Sequence[Word]) -> Word:
         """Return the head of a run of anatomy words; the others modify it."""
         organs = [word for word in run if word.entry.anatomy == 2]
@@ -766,6 +775,8 @@ class _Reader:
         by_preposition = phrase.joined_by("preposition")
         if all(word.text in _SHAPES for word in phrase.words) and now.topics and (by_preposition or now.group_is_state):
             self._link("modify", head, now.topics[-1])
+        elif now.group_is_state and self._shape_of(phrase, now.topics):
+            self._move_states(now, head)  # "normal size of the heart"
         elif now.group and (
             by_preposition
             or (phrase.joined_by("colon") and not now.group_is_state)  # "Consolidation: right lower lobe"
@@ -791,6 +802,27 @@ class _Reader:
             now.topics.append(head)
         else:
             now.topics, now.group = [head], []
+
+    @staticmethod
+    def _shape_of(phrase: Phrase, topics: Sequence[Word]) -> bool:
+        """Whether the phrase says of which organ the size or contour is that a state was said of."""
+        return (
+            bool(topics)
+            and all(topic.text in _SHAPES for topic in topics)
+            and bool(phrase.joints)
+            and phrase.joints[-1].text == "of"
+        )
+
+    def _move_states(self, now: _Clause, organ: Word) -> None:
+        """Say of the organ what was said of its shape, which modifies it."""
+        for state in now.group:
+            for shape in now.topics:
+                if ("located_at", state.start, shape.start) in self.linked:
+                    self._unlink("located_at", state, shape)
+                    self._link("located_at", state, organ)
+        for shape in now.topics:
+            self._link("modify", shape, organ)
+        now.topics = [organ]
 
     # -- phrases of modifiers only ---------------------------------------------------------------------------------
 
