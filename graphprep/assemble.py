@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphprep.lexicon import Lexicon, midline
-from graphprep.link import Finding, LinkedSentence, Place, measured
+from graphprep.link import UNCHANGED, Finding, LinkedSentence, Place, measured
 from graphprep.records import Assertion, Attribute, Edge, EdgeRelation, Kind, Mention, Node, Origin, Side, Span
 from graphprep.vocabulary import Vocabulary
 
@@ -110,10 +110,12 @@ class Assembler:
                 if relation.type != "modify" or target.sentence == mention.sentence or mention.label != "observation":
                     continue
                 attribute = self._lexicon.attribute(mention.text)
+                if mention.text.lower() == "change" and mention.assertion == "absent":
+                    attribute = UNCHANGED
                 if mention.measurement:
                     attribute = ("measurement", measured(mention.text))
                 for key in key_of_head.get(target.mention_id, ()):
-                    if attribute is not None and mention.assertion != "absent":
+                    if attribute is not None and (mention.assertion != "absent" or attribute == UNCHANGED):
                         drafts[key].attributes.add(Attribute(*attribute))
                         drafts[key].mentions.setdefault(mention.mention_id)
 

@@ -238,7 +238,7 @@ class Lexicon:
     def attribute(self, text: str) -> tuple[str, str] | None:
         """Return the kind and the canonical word of a modifier, or None."""
         entry = self._exact(text)
-        return entry.modifier if entry is not None else None
+        return entry.modifier if entry is not None and entry.modifier and entry.modifier[0] != "other" else None
 
     def _look_up(self, text: str) -> Entry | None:
         tokens = tuple(self.spelled(token) for token in tokenize(text.lower()))

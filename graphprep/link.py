@@ -47,6 +47,9 @@ _SAID_OF_FINDINGS = frozenset(("severity", "change", "extent"))
 _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
 
+UNCHANGED = ("change", "unchanged")
+
+
 class Item(NamedTuple):
     """What the linker needs to know of a mention; `relations` are (type, index in the sentence)."""
 
@@ -602,7 +605,7 @@ class Linker:
             if item.measurement:
                 found.add(Attribute("measurement", measured(item.text)))
                 continue
-            attribute = self._lexicon.attribute(item.text)
+            attribute = UNCHANGED if _denies_change(items, index) else self._lexicon.attribute(item.text)
             if attribute is None:
                 continue
             if self._only_prominent(items, index, head):
@@ -628,6 +631,15 @@ class Linker:
         if (gone and items[head].assertion == "present") or (before and items[head].assertion == "uncertain"):
             return "absent"
         return items[head].assertion
+
+
+def _denies_change(items: Sequence[Item], index: int) -> bool:
+    """Whether a mention is the change of "no change" or of "little change"."""
+    item = items[index]
+    return item.text == "change" and (
+        item.assertion == "absent"
+        or any(other.text == "little" and ("modify", index) in other.relations for other in items)
+    )
 
 
 class _Index:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 
 from graphprep.extractors.context import Context, ContextReader, rules_hash
@@ -21,6 +22,8 @@ from graphprep.words import TOKEN, stem
 
 # Distinct sentences that a process remembers; about 2 KB each.
 _CACHE_SIZE = 32_768
+_DENIALS = frozenset(("no", "without"))
+_SAID_OF_CHANGE = frozenset(("little", "significant", "interval"))
 _PLURAL_PRONOUNS = frozenset(("these", "those", "they", "both"))
 
 
@@ -62,25 +65,31 @@ class SentenceReader:
         words = statements.words
         joints = [joint for phrase in phrases for joint in phrase.joints] + tail
         contexts = self._contexts(tokens, statements, phrases, joints)
-        index_of = {word.start: index for index, word in enumerate(words)}
+        parts = [_parts_of_change(word, tokens) for word in words]
+        ends = accumulate(len(part) for part in parts)
+        index_of = {word.start: end - 1 for word, end in zip(words, ends, strict=True)}  # the head is the last part
         relations: dict[int, list[tuple[RelationType, int]]] = {}
         for link in statements.links:
             if link.source.start in index_of and link.target.start in index_of:
                 relations.setdefault(index_of[link.source.start], []).append((link.type, index_of[link.target.start]))
-        mentions = []
-        for index, word in enumerate(words):
+        mentions: list[SentenceMention] = []
+        for word, part in zip(words, parts, strict=True):
             context = contexts.get(word.start, Context())
-            mentions.append(
-                SentenceMention(
-                    word.start,
-                    word.end,
-                    "anatomy" if word.is_anatomy else "observation",
-                    context.assertion,
-                    context.temporality,
-                    word.measurement,
-                    tuple(sorted(relations.get(index, []))),
+            if (part[0][0], part[-1][1]) != (word.start, word.end) and tokens[word.start].lower() in _DENIALS:
+                context = Context("absent", context.temporality)
+            head = index_of[word.start]
+            for start, end in part:
+                mentions.append(
+                    SentenceMention(
+                        start,
+                        end,
+                        "anatomy" if word.is_anatomy else "observation",
+                        context.assertion,
+                        context.temporality,
+                        word.measurement,
+                        tuple(sorted(relations.get(head, []))) if len(mentions) == head else (("modify", head),),
+                    )
                 )
-            )
         return SentenceReading(
             tuple(mentions),
             tuple(index_of[word.start] for word in statements.back_modifiers if word.start in index_of),
@@ -111,6 +120,14 @@ class SentenceReader:
             if found[suggestion.start].assertion == "present":
                 found[suggestion.start] = Context("uncertain", found[suggestion.start].temporality)
         return found
+
+
+def _parts_of_change(word: Word, tokens: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the mentions of a word, the head last: in "no significant interval change" change is denied, two words modify it."""
+    if word.entry.modifier != ("change", "unchanged") or tokens[word.end - 1].lower() != "change":
+        return [(word.start, word.end)]
+    said = [at for at in range(word.start, word.end - 1) if tokens[at].lower() in _SAID_OF_CHANGE]
+    return [(at, at + 1) for at in (*said, word.end - 1)]
 
 
 def _denied_parts(statements: Statements, contexts: dict[int, Context]) -> list[tuple[Word, Word]]:

@@ -993,7 +993,7 @@ class _Reader:
         if part is not None:
             for word, whole in part:
                 self._link("modify", word, whole)
-            now.group, now.group_is_state = [part[-1][1]], False
+            now.group, now.group_is_state = [part[-1][0]], False  # the tip lies where the sentence goes on to
             now.located_by_preposition = False
             return
         if now.group and not now.group_is_state and self._spelled_out(now.group, phrase, heads):
@@ -1147,6 +1147,10 @@ class _Reader:
                 self._modify(phrase.words, finding)
         elif following is not None and not said_of and not pronoun and (not topics or phrase.joined_by("existential")):
             waiting += phrase.words
+        elif not topics and not pronoun:
+            for word in phrase.words:
+                if self._is_change(word):
+                    self._mention(word)  # "There is no relevant change."
 
     @staticmethod
     def _suggests(phrase: Phrase, group: Sequence[Word], group_is_state: bool) -> bool:

@@ -17,10 +17,6 @@ class ModelConfig:
         default=16,
         metadata={"help": "a CNN adds finer feature maps until an image has this many patches"},
     )
-    coarse_dropout: float = field(
-        default=0.0,
-        metadata={"help": "share of the training images whose patches are made of the finest feature map alone"},
-    )
     dim: int = field(default=256, metadata={"help": "width of the shared space of image and text"})
     heads: int = field(default=1, metadata={"help": "attention heads of a query"})
     guidance: Literal["none", "detached", "attached"] = field(

@@ -45,10 +45,8 @@ class ImageEncoder(nn.Module):
         min_patches: int = 16,
         weights: str = "none",
         gradient_checkpointing: bool = False,
-        coarse_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.coarse_dropout = coarse_dropout
         self.backbone = create_backbone(backbone, in_chans, image_size)
         if weights != "none":
             load_backbone(self.backbone, Path(weights))
@@ -75,13 +73,8 @@ class ImageEncoder(nn.Module):
         maps, pooled = self._maps(images, self.levels)  # (B, C_i, h_i, w_i) each, (B, d_enc)
         h, w = maps[0].shape[2:]
         patches = self.project[0](maps[0])  # (B, d, h, w)
-        coarse = torch.zeros_like(patches)
         for project, coarser in zip(list(self.project)[1:], maps[1:], strict=True):
-            coarse = coarse + functional.interpolate(project(coarser), size=(h, w), mode="bilinear")
-        if self.training and self.coarse_dropout:
-            kept = torch.rand(len(coarse), 1, 1, 1, device=coarse.device) >= self.coarse_dropout  # (B, 1, 1, 1)
-            coarse = coarse * kept
-        patches = patches + coarse
+            patches = patches + functional.interpolate(project(coarser), size=(h, w), mode="bilinear")
         patches = self.norm(patches.flatten(2).transpose(1, 2))  # (B, L, d)
         place: Tensor = self.place
         if place.shape[2:] != (h, w):  # another image size than in training

@@ -38,7 +38,6 @@ class Model(nn.Module):
             config.min_patches,
             config.weights,
             config.gradient_checkpointing,
-            config.coarse_dropout,
         )
         self.queries = QueryEmbedding(table, config.dim)
         self.attend = Attend(config.dim, config.heads)
