@@ -194,7 +194,16 @@ class Linker:
 
     def _link_place(self, items: Sequence[Item], head: int, modifiers: dict[int, list[int]]) -> tuple[Place, ...]:
         """Return the places that an anatomy mention and its modifiers name: "left lower and right upper lobe" are two."""
-        own = sorted([head, *(index for index in _closure(head, modifiers) if items[index].label == "anatomy")])
+        own = sorted(
+            [
+                head,
+                *(
+                    index
+                    for index in _closure(head, modifiers)
+                    if items[index].label == "anatomy" and not _shared(items, head, index)
+                ),
+            ]
+        )
         groups: list[list[int]] = []
         for position, index in enumerate(own):
             joined = items[index].after_join and position > 0
@@ -631,6 +640,14 @@ class Linker:
         if (gone and items[head].assertion == "present") or (before and items[head].assertion == "uncertain"):
             return "absent"
         return items[head].assertion
+
+
+def _shared(items: Sequence[Item], head: int, index: int) -> bool:
+    """Whether a word that modifies an anatomy is beyond another one: the contours of "mediastinal and hilar contours"."""
+    return any(
+        items[between].label == "anatomy" and not any(type_ == "modify" for type_, _ in items[between].relations)
+        for between in range(head + 1, index)
+    )
 
 
 def _denies_change(items: Sequence[Item], index: int) -> bool:

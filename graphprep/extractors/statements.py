@@ -46,6 +46,7 @@ _WHOLE_LUNG = frozenset(("lung", "pulmonary", "parenchymal", "airspace", "inters
 _PLAIN_STATES = frozenset(
     "normal clear unremarkable intact midline sharp preserved maintained expanded symmetric patent".split()
 )
+_CHANGE_NOUNS = frozenset("increase decrease improvement worsening progression".split())
 _UNCHANGED = frozenset(("unchanged", "stable", "persistent", "similar"))
 _POSITIVE_STARTS = frozenset(
     (
@@ -78,6 +79,8 @@ _SATISFACTORY = frozenset("satisfactory appropriate adequate normal".split())
 DEVICE_PARTS = frozenset(
     ("side port", "side hole", *"tip end terminus position placement port course sidehole sideport".split())
 )
+# Names before a noun that modifies them, as the annotators of RadGraph have it.
+_LED_BY_NAME = frozenset({("pacer", "lead"), ("pacemaker", "lead"), ("fluid", "overload")})
 # Words for devices of any kind, as headings have them.
 _DEVICE_KINDS = frozenset("line tube device catheter drain hardware apparatus equipment".split())
 _LISTING = frozenset(("conjunction", "comma", "negation", "versus", "placeholder"))
@@ -587,6 +590,8 @@ class _Reader:
         nouns = [word for word in block if word.is_observation]
         while len(nouns) > 1 and stem(nouns[-1].text) in DEVICE_PARTS - {"port"} and nouns[-2].is_observation:
             nouns.pop()  # "catheter tip": the tip modifies the catheter
+        while len(nouns) > 1 and (nouns[-2].text, stem(nouns[-1].text)) in _LED_BY_NAME:
+            nouns.pop()
         heads: list[Word] = []
         for position, noun in enumerate(nouns):
             last = position == len(nouns) - 1
@@ -614,6 +619,8 @@ class _Reader:
     @staticmethod
     def _is_adverb_of(word: Word, beside: Word) -> bool:
         """Whether the word says how much of what stands beside it ("slightly smaller": not a slight finding)."""
+        if beside.text in _CHANGE_NOUNS:
+            return word.entry.modifier is not None and word.entry.modifier[0] == "severity"  # "slight increase"
         return word.text.endswith("ly") and not beside.is_observation and not beside.text.endswith("ly")
 
     def _modify(self, words: Sequence[Word], head: Word) -> None:
@@ -708,7 +715,9 @@ class _Reader:
                 self._read_anatomy(now, phrase, following)
             elif phrase.is_modifier_only:
                 self._read_modifiers(now, phrase, following)
-            elif following is not None and self._shares_noun(phrase, following):
+            elif following is not None and (
+                self._shares_noun(phrase, following) or self._shares_devices(phrase, following)
+            ):
                 self._wait_for_noun(now, phrase)
             else:
                 self._read_statement(now, phrase, following)
@@ -799,9 +808,18 @@ class _Reader:
         elif now.group and listed and not now.group_is_state and not followed:
             self._locate(now.group[-1:], head)
         elif now.topics and not now.group and listed:
+            self._share_shape(phrase, head, now.topics)
             now.topics.append(head)
         else:
             now.topics, now.group = [head], []
+
+    def _share_shape(self, phrase: Phrase, head: Word, topics: Sequence[Word]) -> None:
+        """Let "contours" modify both of "mediastinal and hilar contours"."""
+        for shape in phrase.words:
+            if shape.text in _SHAPES and shape is not head:
+                for topic in topics:
+                    if topic.text.endswith(_PLACE_ADJECTIVES) and not self._narrowed(topic):
+                        self._link("modify", shape, topic)
 
     @staticmethod
     def _shape_of(phrase: Phrase, topics: Sequence[Word]) -> bool:
@@ -849,7 +867,7 @@ class _Reader:
         now.waiting_modifiers += [word for word in phrase.words if not word.is_anatomy]
         if any(word.text in _LEVELS for word in sides):
             now.waiting_levels.append(sides)
-        else:
+        elif sides:
             now.waiting_anatomy.append(self._anatomy_head(sides))
 
     # -- phrases with states or findings ---------------------------------------------------------------------------
@@ -1302,6 +1320,14 @@ class _Reader:
             and following.has_observation
             and bool(following.joints)
             and all(joint.kind == "conjunction" for joint in following.joints)
+        )
+
+    def _shares_devices(self, phrase: Phrase, following: Phrase) -> bool:
+        """Whether "monitoring and support devices" are meant."""
+        return (
+            [word.text for word in phrase.words] == ["monitoring"]
+            and [joint.kind for joint in following.joints] == ["conjunction"]
+            and self._is_device(following.words[-1])
         )
 
     @staticmethod
