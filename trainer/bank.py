@@ -75,13 +75,3 @@ class ConceptBank(nn.Module):
         texts, _ = self.texts(concept, side)
         contrast = texts[:, 0] - texts[:, 2]
         return torch.einsum("ubd,ud->ub", functional.normalize(answers.float(), dim=-1), contrast.float())
-
-    def adapt_state(self, state: dict[str, Tensor], own: ConceptTable, other: ConceptTable) -> dict[str, Tensor]:
-        """The state of a bank of the table `other`, for a bank of the table `own`; what `other` lacks is empty."""
-        rows = own.rows_in(other)
-        keys = (rows[:, None] * SIDES_OF_A_QUERY + torch.arange(SIDES_OF_A_QUERY)).flatten()
-        known = (rows >= 0).repeat_interleave(SIDES_OF_A_QUERY)
-        adapted = {name: torch.zeros_like(value, device="cpu") for name, value in self.state_dict().items()}
-        for name, value in adapted.items():
-            value[known] = state[name].cpu()[keys[known]].to(value.dtype)
-        return adapted

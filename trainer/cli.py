@@ -98,6 +98,7 @@ LabelsOption = Annotated[Path | None, _option("run.labels", "--labels", _DATA, "
 ImageSizeOption = Annotated[int | None, _option("data.image_size", "--image-size", _MODEL, "PIXELS")]
 BackboneOption = Annotated[str | None, _option("model.backbone", "--backbone", _MODEL, "NAME")]
 WeightsOption = Annotated[str | None, _option("model.weights", "--weights", _MODEL, "none|FILE")]
+StartFromOption = Annotated[Path | None, _option("run.start_from", "--start-from", _MODEL, "RUN")]
 TextModelOption = Annotated[str | None, _option("model.text_model", "--text-model", _MODEL, "FOLDER")]
 ObjectiveOption = Annotated[str | None, _option("objective.name", "--objective", _TRAINING, "NAME")]
 EpochsOption = Annotated[int | None, _option("run.epochs", "--epochs", _TRAINING)]
@@ -143,6 +144,7 @@ def pretrain_cli(
     labels: LabelsOption = None,
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
+    start_from: StartFromOption = None,
     image_size: ImageSizeOption = None,
     text_model: TextModelOption = None,
     objective: ObjectiveOption = None,
@@ -173,6 +175,7 @@ def pretrain_cli(
             "run.labels": labels,
             "model.backbone": backbone,
             "model.weights": weights,
+            "run.start_from": start_from,
             "data.image_size": image_size,
             "model.text_model": text_model,
             "objective.name": objective,

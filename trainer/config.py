@@ -38,6 +38,10 @@ class RunConfig:
     label_images: Path | None = field(
         default=None, metadata={"help": "The folder that images of labels.csv are relative to; by default its own."}
     )
+    start_from: Path | None = field(
+        default=None,
+        metadata={"help": "A finished run whose weights and tokenizer to start with, on these graphs and anew."},
+    )
     seed: int = field(default=0, metadata={"help": "Seed of everything random."})
     epochs: int = field(default=20, metadata={"help": "Passes over the training reports."})
     max_steps: int | None = field(

@@ -38,6 +38,7 @@ from trainer.objectives import Context, Objective, Step, make_objective, parse, 
 from trainer.run_folder import write_figures, write_results
 from trainer.schedule import learning_rate_scale, parameter_groups
 from trainer.signals import StopSignals
+from trainer.start import check_start, start_from
 from trainer.training_data import TrainingData, cache_folder, open_graphs, open_training_data
 from trainer.validate import Validator
 from trainer.window import Window
@@ -130,7 +131,7 @@ def pretrain(config: Config, *, resume: str = "auto", overwrite: bool = False, p
         resume_from = _prepare_folder(config, output, resume, overwrite, first=fabric.is_global_zero)
     if resume_from is _FINISHED:
         return Outcome(output, 0, 0, already=True, first=fabric.is_global_zero)
-    run = _setup(fabric, config, output, progress)
+    run = _setup(fabric, config, output, progress, resumed=resume_from is not None)
     if resume_from is not None:
         _restore(run, resume_from)
     with _open_log(run, resume_from is not None):
@@ -154,6 +155,10 @@ def _check_options(config: Config) -> None:
         create_backbone(config.model.backbone, config.model.in_chans, config.data.image_size)
     if config.run.labels is not None:
         read_labels(config.run.labels)
+    if config.run.start_from is not None:
+        check_start(config.run.start_from)
+        if config.model.weights != "none":
+            raise UserError("--start-from and --weights both say what the encoder starts with; give --weights none.")
 
 
 def make_fabric(config: Config) -> Fabric:
@@ -225,12 +230,14 @@ def _remove_run(output: Path) -> None:
         path.unlink()
 
 
-def _setup(fabric: Fabric, config: Config, output: Path, progress: bool) -> _Run:
+def _setup(fabric: Fabric, config: Config, output: Path, progress: bool, resumed: bool) -> _Run:
     with fabric.rank_zero_first():
         data = open_training_data(config, output, fabric.global_rank, fabric.world_size, progress=progress)
     torch.manual_seed(config.run.seed)
     model = Model(config.model, data.table, len(data.tokenizer), config.data.image_size, data.tokenizer.max_tokens)
     objective = make_objective(config.objective, model)
+    if config.run.start_from is not None and not resumed:
+        start_from(config.run.start_from, model, objective)
     plain = TrainingStep(model, objective)
     if config.run.channels_last:
         model.image.backbone.to(memory_format=torch.channels_last)

@@ -107,14 +107,17 @@ def decoders(config: Config, images: int) -> int:
 
 
 def _tokenizer(config: Config, graphs: GraphFolder, output: Path, write: bool) -> Tokenizer:
-    """The tokenizer of the text model, or the one that this run has learnt, or a newly learnt one."""
+    """The tokenizer of the text model, or the one that this run or the run it starts from has learnt, or a newly learnt one."""
     data = config.data
     if config.model.text_model:
         return load_tokenizer(config.model.text_model, graphs, data.vocabulary_size, data.max_tokens)
     folder = output / "tokenizer"
     if (folder / "tokenizer.json").is_file():
         return Tokenizer.load(folder, data.max_tokens)
-    learnt = load_tokenizer(None, graphs, data.vocabulary_size, data.max_tokens, data.validation_fraction)
+    if config.run.start_from is not None:
+        learnt = Tokenizer.load(config.run.start_from / "tokenizer", data.max_tokens)
+    else:
+        learnt = load_tokenizer(None, graphs, data.vocabulary_size, data.max_tokens, data.validation_fraction)
     if write:
         learnt.save(folder)
     return learnt

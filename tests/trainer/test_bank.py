@@ -10,7 +10,7 @@ from tiny_model import blob_pairs, tiny_model
 from trainer.bank import ConceptBank
 from trainer.data.tokenizer import learn_tokenizer
 from trainer.graph.batch import State
-from trainer.graph.concepts import SIDES_OF_A_QUERY, ConceptTable
+from trainer.graph.concepts import SIDES_OF_A_QUERY
 from trainer.model.config import ObjectiveConfig
 from trainer.objectives import TERMS, make_objective
 from trainer.readout import fill_bank, maps, scores
@@ -52,18 +52,6 @@ def test_scores_are_the_difference_of_two_similarities() -> None:
     torch.testing.assert_close(bank.scores(answers, concept, side), torch.tensor([[1.0, -1.0, 0.0]]))
     rows, states = bank.missing(torch.tensor([2, 2]), torch.tensor([1, 0]))
     assert list(zip(rows.tolist(), states.tolist(), strict=True)) == [(1, State.PRESENT), (1, State.ABSENT)]
-
-
-def test_a_bank_of_another_table() -> None:
-    other = ConceptTable([concept for concept in TABLE.concepts if concept.id != "tube"])
-    bank = ConceptBank(other, 2)
-    effusion = other.row("pathology", "cardiomegaly") * SIDES_OF_A_QUERY
-    bank.add(torch.tensor([effusion]), torch.tensor([1]), torch.tensor([[1.0, 2.0]]))
-    own = ConceptBank(TABLE, 2)
-    own.load_state_dict(own.adapt_state(bank.state_dict(), TABLE, other))
-    assert own.means[hand.row("cardiomegaly") * SIDES_OF_A_QUERY, 0].tolist() == [1, 2]
-    assert own.counts.sum() == 1
-    assert own.means[hand.row("tube") * SIDES_OF_A_QUERY].abs().sum() == 0
 
 
 @pytest.mark.parametrize("name", [*TERMS, "state+clip"])

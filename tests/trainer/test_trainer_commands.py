@@ -206,7 +206,7 @@ def test_config_shows_what_there_is(trainer: Callable[..., Ended]) -> None:
     assert "optimization.learning_rate (0.001): Peak" in trainer("config", "--keys").out
     shown = trainer("config", "phantom-cpu", "--set", "run.seed=7")
     assert "seed: 7" in shown.out
-    assert "backbone: resnet10t" in shown.out
+    assert "backbone: test_resnet" in shown.out
     assert trainer("pretrain", "--set", "run.sed=1").code == 2
 
 

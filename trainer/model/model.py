@@ -121,19 +121,6 @@ class Model(nn.Module):
         """Whole reports, (B, d), unit length."""
         return functional.normalize(self.whole_report(report_means(tokens, attention_mask)).float(), dim=-1)
 
-    # Weights of another table
-
-    def adapt_state(self, state: dict[str, Tensor], table: ConceptTable) -> dict[str, Tensor]:
-        """The state of a model whose queries are about `table`, for the table of this model.
-
-        Concepts that `table` lacks keep what they have here (their ancestors are shared all the same).
-        """
-        key = "queries.concept.weight"
-        rows = self.table.rows_in(table)
-        own = self.queries.concept.weight.detach().cpu().clone()
-        own[rows >= 0] = state[key].cpu()[rows[rows >= 0]].to(own.dtype)
-        return {**state, key: own}
-
 
 def _projection(width: int, dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, dim), nn.ReLU(), nn.Linear(dim, dim))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from tiny_model import tiny_model
 
-from trainer.graph.concepts import ConceptTable
 from trainer.model.queries import Attend, QueryEmbedding
 
 
@@ -76,20 +75,3 @@ def test_detached_guidance_gives_the_site_no_gradient() -> None:
     assert gradient is not None
     assert gradient[hand.row("heart")].abs().sum() == 0
     assert gradient[hand.row("cardiomegaly")].abs().sum() > 0
-
-
-def test_the_state_of_another_table() -> None:
-    old = tiny_model(seed=1)
-    kept = [concept for concept in hand.table().concepts if concept.id != "tube"]
-    new = tiny_model(seed=2)
-    smaller = ConceptTable(kept)
-    state = old.state_dict()
-    row = hand.row("tube")
-    weight = state["queries.concept.weight"]
-    state["queries.concept.weight"] = torch.cat([weight[:row], weight[row + 1 :]])
-    adapted = new.adapt_state(state, smaller)
-    new_weight = new.queries.concept.weight.detach()
-    assert torch.equal(adapted["queries.concept.weight"][row], new_weight[row])
-    assert torch.equal(adapted["queries.concept.weight"][:row], weight[:row])
-    assert torch.equal(adapted["queries.concept.weight"][row + 1 :], weight[row + 1 :])
-    new.load_state_dict(adapted)
