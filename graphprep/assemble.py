@@ -17,6 +17,8 @@ from graphprep.vocabulary import Vocabulary
 
 Key = tuple[Kind, str, Side | None, Assertion]
 
+_GONE = (("change", "resolved"), ("change", "removed"))
+
 
 @dataclass(slots=True)
 class _Draft:
@@ -114,10 +116,14 @@ class Assembler:
                     attribute = UNCHANGED
                 if mention.measurement:
                     attribute = ("measurement", measured(mention.text))
-                for key in key_of_head.get(target.mention_id, ()):
-                    if attribute is not None and (mention.assertion != "absent" or attribute == UNCHANGED):
-                        drafts[key].attributes.add(Attribute(*attribute))
-                        drafts[key].mentions.setdefault(mention.mention_id)
+                if attribute is None or (mention.assertion == "absent" and attribute not in (UNCHANGED, *_GONE)):
+                    continue
+                keys = key_of_head.get(target.mention_id, [])
+                for number, key in enumerate(keys):
+                    if attribute in _GONE and key[3] == "present" and not _said_again(key_of_head, key):
+                        keys[number] = key = _denied(drafts, key)
+                    drafts[key].attributes.add(Attribute(*attribute))
+                    drafts[key].mentions.setdefault(mention.mention_id)
 
     def _place_suggested(
         self, drafts: dict[Key, _Draft], key_of_head: dict[int, list[Key]], mentions: Sequence[Mention]
@@ -194,6 +200,22 @@ class Assembler:
                 if candidate in number:
                     return candidate
         return None
+
+
+def _said_again(key_of_head: dict[int, list[Key]], key: Key) -> bool:
+    """Whether another mention states the same."""
+    return sum(key in keys for keys in key_of_head.values()) > 1
+
+
+def _denied(drafts: dict[Key, _Draft], key: Key) -> Key:
+    """Deny what a sentence stated and a later one takes back; return its key."""
+    denied: Key = (*key[:3], "absent")
+    draft = drafts.pop(key)
+    into = drafts.setdefault(denied, _Draft(denied))
+    into.attributes |= draft.attributes
+    into.mentions |= draft.mentions
+    into.places |= draft.places
+    return denied
 
 
 def _join_unsided(drafts: dict[Key, _Draft]) -> dict[Key, Key]:

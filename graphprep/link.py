@@ -43,6 +43,7 @@ _NORMAL = ("normal", "within normal", "within limits", "within the normal", "in 
 # Tissue that a finding's name may have ("airspace disease"), and the lung as a whole: where it is, is not said by them.
 _TISSUES = frozenset(("airspace", "alveoli", "pulmonary_interstitium", "pulmonary_parenchyma", "lung", "chest"))
 # Attributes that say how a finding is, and do not say what.
+_ONE = frozenset(("one", "ones"))
 _SAID_OF_FINDINGS = frozenset(("severity", "change", "extent"))
 _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
@@ -129,9 +130,13 @@ class Linker:
 
     def __call__(self, document: Document, mentions: Sequence[Mention]) -> list[tuple[list[Mention], LinkedSentence]]:
         """Return, sentence by sentence, the mentions and what they say; sets `Mention.concept`."""
-        linked = []
+        linked: list[tuple[list[Mention], LinkedSentence]] = []
         for group in _by_sentence(mentions):
-            sentence = self._link_sentence(_items(document.report.text, group, self._lexicon))
+            items = _items(document.report.text, group, self._lexicon)
+            sentence = self._link_sentence(items, ())
+            if not sentence.findings and linked and _follows(group[0], linked[-1][0][-1]):
+                before = tuple(_without_mentions(finding) for finding in linked[-1][1].findings)
+                sentence = self._link_sentence(items, before)
             for mention, concept in zip(group, sentence.concepts, strict=True):
                 mention.concept = concept
             linked.append((group, sentence))
@@ -139,7 +144,8 @@ class Linker:
 
     # -- one sentence ----------------------------------------------------------------------------------------------
 
-    def _link_items(self, items: tuple[Item, ...]) -> LinkedSentence:
+    def _link_items(self, items: tuple[Item, ...], before: tuple[Finding, ...]) -> LinkedSentence:
+        """Link a sentence; `before` are the findings of the one before it, where this one may leave their noun out."""
         modifiers = _modifiers(items)
         concepts: list[str | None] = [None] * len(items)
         places_of: dict[int, tuple[Place, ...]] = {}
@@ -169,8 +175,10 @@ class Linker:
                 type_ == "modify" and items[target].label == "observation" for type_, target in item.relations
             ):
                 continue
-            found = self._link_finding(items, index, modifiers, places_of) or self._link_other_side(
-                items, index, modifiers, places_of, findings
+            found = (
+                self._link_finding(items, index, modifiers, places_of)
+                or self._link_other_side(items, index, modifiers, places_of, findings or before)
+                or self._link_one(items, index, modifiers, places_of, findings or before)
             )
             if found:
                 concepts[index] = found[0].concept
@@ -411,17 +419,22 @@ class Linker:
             return []
         places = [place for target in targets for place in places_of.get(target, ())]
         sides = {place.side for place in places}
-        if len(sides) != 1 or any(place.concept is not None for place in places):
+        none = items[head].text == "none"
+        if len(sides) != 1 or (not none and any(place.concept is not None for place in places)):
             return []
         side = sides.pop()
         same = next((finding for finding in reversed(before) if {finding.side, side} == {"left", "right"}), None)
         if same is None:
             return []
         chain = [index for index in _closure(head, modifiers) if items[index].label == "observation"]
+        if before[0].mentions == () and len({finding.concept for finding in before if finding.side == same.side}) > 1:
+            return []  # of several findings of the sentence before
         where = tuple(self._with_side(replace(place, side=None), side) for place in same.places)
         said = (head, *sorted(chain), *(index for place in places for index in place.mentions))
         assertion = self._assertion(items, head, chain)
         attributes = set(self._attributes(items, head, chain))
+        if none:
+            return [Finding(same.concept, side, "absent", where, (), said)]
         own = self._lexicon.attribute(items[head].text)
         if own is not None and own[0] in _SAID_OF_FINDINGS:
             if self._pathology.concepts[same.concept].category == "normality":
@@ -437,6 +450,37 @@ class Linker:
             if linked is not None and place.side is not None:
                 return [Finding(linked[0], side, assertion, (place,), tuple(sorted(attributes)), said)]
         return []
+
+    def _link_one(
+        self,
+        items: Sequence[Item],
+        head: int,
+        modifiers: dict[int, list[int]],
+        places_of: dict[int, tuple[Place, ...]],
+        before: Sequence[Finding],
+    ) -> list[Finding]:
+        """Read "one" as what was named last: "no large effusion, but a small one cannot be excluded"."""
+        if items[head].text not in _ONE or not before:
+            return []
+        concept = before[-1].concept
+        chain = [index for index in _closure(head, modifiers) if items[index].label == "observation"]
+        places = [
+            place
+            for type_, target in items[head].relations
+            if type_ == "located_at"
+            for place in places_of.get(target, ())
+        ]
+        sides = {place.side for place in places} - {None}
+        return [
+            Finding(
+                concept,
+                sides.pop() if len(sides) == 1 else None,
+                self._assertion(items, head, chain),
+                tuple(place for place in places if place.concept is not None),
+                self._attributes(items, head, chain),
+                (head, *sorted(chain), *(index for place in places for index in place.mentions)),
+            )
+        ]
 
     def _named_lobe(self, items: Sequence[Item], place: Place) -> Place:
         """Return the lobe that a level says when the word lobe is part of the operation's name."""
@@ -648,6 +692,16 @@ def _shared(items: Sequence[Item], head: int, index: int) -> bool:
         items[between].label == "anatomy" and not any(type_ == "modify" for type_, _ in items[between].relations)
         for between in range(head + 1, index)
     )
+
+
+def _follows(mention: Mention, other: Mention) -> bool:
+    """Whether a mention is in the next sentence of the same section."""
+    return mention.sentence == other.sentence + 1 and mention.section == other.section
+
+
+def _without_mentions(finding: Finding) -> Finding:
+    """A finding as the next sentence may mean it; what says it is not in that sentence."""
+    return replace(finding, mentions=(), places=tuple(replace(place, mentions=()) for place in finding.places))
 
 
 def _denies_change(items: Sequence[Item], index: int) -> bool:

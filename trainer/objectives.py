@@ -210,12 +210,14 @@ class Cascade(Term):
 
     def __init__(self, config: ObjectiveConfig, model: Model) -> None:
         super().__init__(config, model)
-        self.weights = {name: weight for name in (*STAGES, "whole") if (weight := getattr(config, name)) > 0}
+        self.weights = {name: weight for name in (*STAGES, "pooled", "whole") if (weight := getattr(config, name)) > 0}
         if not self.weights:
             raise UserError("All stages of cga have weight 0; give at least one of them a weight.")
         if "whole" not in self.weights:
             self.parts = (*ANSWERS, "text", "nodes", "statement")
         self.scales = nn.ModuleDict({name: Scale(config) for name in self.weights})
+        if "pooled" in self.weights:
+            self.pooled_image = nn.Linear(model.image.features, self.dim)
         if "relation" in self.weights:
             self.relation = RelationHead(self.dim)
         if "summary" in self.weights:
@@ -228,6 +230,7 @@ class Cascade(Term):
             "pathology": lambda scene: self.nodes(scene, pathology=True),
             "relation": self.relations,
             "summary": self.summary,
+            "pooled": self.pooled,
             "whole": self.whole,
         }
         done = {name: stages[name](scene) for name in self.weights}
@@ -241,7 +244,7 @@ class Cascade(Term):
 
     def share(self, name: str, progress: float) -> float:
         """How much of its weight a stage has: all of it, or staged, from its turn on, over as long again."""
-        if self.config.schedule == "joint" or name == "whole":
+        if self.config.schedule == "joint" or name not in STAGES:
             return 1.0
         start = self.config.stage_start
         turn = list(STAGES).index(name) * start
@@ -332,6 +335,28 @@ class Cascade(Term):
             self.text_summary,
             self.image_summary,
             self.scales["summary"](),
+        )
+
+    def pooled(self, scene: Scene) -> StageLoss:
+        """The texts of stage 2 with the pooled features of all images, the same for every query: what a linear probe reads."""
+        queries = scene.queries
+        items = node_items(scene.batch, queries, scene.table, pathology=True)
+        items = items[draw_items(items, self.config.items_per_state, scene.generator)]
+        concept, side = queries.concept[items.query], queries.side[items.query]
+        texts = scene.model.item_texts(take(scene.nodes, items.node), items.state, concept, side)
+        seen = gather(functional.normalize(self.pooled_image(scene.features.pooled).float(), dim=-1))  # (B, d)
+        return state_contrast(
+            texts,
+            items.query,
+            items.state,
+            seen.expand(len(queries.concept), *seen.shape),
+            queries.states,
+            self.scales["pooled"](),
+            self.config.unknown_weight,
+            self.config.unknown_weight_absent,
+            both_directions=self.config.both_directions,
+            chunk=self.config.chunk,
+            shift=scene.shift,
         )
 
     def whole(self, scene: Scene) -> StageLoss:

@@ -153,6 +153,12 @@ class PhraseCutter:
                 continue
             kind, joint_length = self._lexicon.connector(lower, at)
             length, entry = self._lexicon.match(lower, at)
+            if self._stands_for_noun(lower, at, words):
+                if lower[at] == "none":
+                    close()
+                words.append(Word(at, at + 1, lower[at], Entry(observation=True)))
+                at += 1
+                continue
             if kind is not None and (entry is None or joint_length >= length):
                 close()
                 joints.append(Joint(kind, " ".join(lower[at : at + joint_length]), at, at + joint_length))
@@ -215,6 +221,20 @@ class PhraseCutter:
             at += length
         close()
         return phrases, joints
+
+    def _stands_for_noun(self, lower: Sequence[str], at: int, words: Sequence[Word]) -> bool:
+        """Whether "none" or "one" takes the place of a finding: "none on the right", "a small one cannot be excluded"."""
+        after = lower[at + 1 : at + 4]
+        if lower[at] == "none":
+            place = after[1:] if after[:1] in (["on"], ["at"], ["in"]) else []
+            place = place[1:] if place[:1] == ["the"] else place
+            return bool(place) and self._lexicon.side(place[0]) is not None
+        return (
+            lower[at] in {"one", "ones"}
+            and bool(words)
+            and words[-1].is_modifier
+            and (not after or not after[0].isalpha() or self._lexicon.connector(lower, at + 1)[0] is not None)
+        )
 
     @staticmethod
     def _opens(entry: Entry) -> bool:

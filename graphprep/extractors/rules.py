@@ -104,6 +104,9 @@ class SentenceReader:
         states = {word.start for word in observations if word.is_state}
         contexts = self._context(tokens, spans, statements.clause_starts, hedge_breaks(joints), states)
         found = {word.start: context for word, context in zip(observations, contexts, strict=True)}
+        for word in observations:
+            if word.text == "none":
+                found[word.start] = Context("absent", found[word.start].temporality)
         for part, device in _denied_parts(statements, found):
             found[part.start] = Context("absent", found[part.start].temporality)
             for word in _said_with(statements, device):

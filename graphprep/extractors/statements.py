@@ -376,6 +376,8 @@ class _Reader:
     def _clause_boundary(self, index: int, clause: list[int]) -> int | None:
         """Return the token where a new clause begins before this phrase, or None if the phrase belongs to the clause."""
         phrase = self.phrases[index]
+        if phrase.words[0].text == "none":
+            return phrase.start  # "effusion on the left, none on the right"
         for joint in reversed(phrase.joints):
             if joint.text == "otherwise" and not phrase.joined_by("comma"):
                 continue  # "lungs otherwise clear"

@@ -46,6 +46,7 @@ class ObjectiveConfig:
     pathology: float = field(default=1.0, metadata={"help": "cga: weight of the pathology stage"})
     relation: float = field(default=0.2, metadata={"help": "cga: weight of the relation stage"})
     summary: float = field(default=0.2, metadata={"help": "cga: weight of the graph summary stage"})
+    pooled: float = field(default=0.0, metadata={"help": "cga: weight of the pathology stage on pooled features"})
     whole: float = field(default=0.3, metadata={"help": "cga: weight of the global term, whole image to whole report"})
     schedule: Literal["joint", "staged"] = field(
         default="joint", metadata={"help": "cga: all stages from the start, or one after the other"}
