@@ -35,7 +35,7 @@ import numpy as np
 from graphprep.errors import UserError
 from graphprep.graphs import GraphFolder, open_graphs, to_networkx
 from graphprep.progress import Progress, progress
-from graphprep.radgraph_json import annotation_of, to_json
+from graphprep.radgraph_json import annotation_of, to_json, unmarked_by
 from graphprep.records import Assertion, EdgeRelation, Kind, Origin, ReportGraph, Side
 
 _KINDS = get_args(Kind)
@@ -63,9 +63,9 @@ def export(graphs: str | Path, format: str, output: str | Path, *, show_progress
 def _radgraph(folder: GraphFolder, graphs: Iterator[ReportGraph], file: IO[bytes]) -> None:
     if not folder.manifest.get("text", True):
         raise UserError(f"{folder.path} holds no text (--no-text), and RadGraph's JSON is made of it.")
-    before = b"{\n"
+    before, unmarked = b"{\n", unmarked_by(folder.manifest)
     for graph in graphs:
-        annotation = annotation_of(graph)
+        annotation = annotation_of(graph, unmarked=unmarked)
         assert annotation is not None  # the tokens are the text's own
         entry = json.dumps(to_json(annotation), ensure_ascii=False)
         file.write(before + f"{json.dumps(graph.report.report_id, ensure_ascii=False)}: {entry}".encode())

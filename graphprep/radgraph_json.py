@@ -5,7 +5,8 @@
 
 Keys are report ids (or numbers in the order given). `text` is the report as tokens with blanks between them; `start_ix` and
 `end_ix` count tokens, both inclusive. What the format has no place for: sections, the nodes and edges, concepts, and the
-temporality of a mention, which we write as a further key `temporality` where it is not current and read again.
+temporality of a mention, which we write as a further key `temporality` where it is not current and read again. A further key
+`unmarked` is on mentions that the rules extractor needs and RadGraph's annotators leave unmarked ("persistent").
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from __future__ import annotations
 import json
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from itertools import groupby
 from pathlib import Path
@@ -43,9 +44,21 @@ _OLD_LABELS = {
 }
 
 
+#: Words that RadGraph's annotators leave unmarked (radgraph-conventions: counts of the published model, marked in three of ten
+#: or fewer). The rules extractor marks them, since a graph's attributes and assertions are made of mentions.
+UNMARKED = frozenset(
+    "persistent persisting persists persist continued ongoing known underlying recent recently previous prior removed removal "
+    "cleared resolution appropriate appropriately expected status superimposed advanced both level".split()
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A mention: tokens `start_ix` to `end_ix`, both inclusive; relations are (type, index of the entity they go to)."""
+    """A mention: tokens `start_ix` to `end_ix`, both inclusive; relations are (type, index of the entity they go to).
+
+    `unmarked` says that RadGraph's annotators leave such words unmarked: it is there for what graphs are made of, and no part
+    of a comparison with RadGraph.
+    """
 
     start_ix: int
     end_ix: int
@@ -54,6 +67,7 @@ class Entity:
     measurement: bool = False
     temporality: Temporality = "current"
     relations: tuple[tuple[RelationType, int], ...] = ()
+    unmarked: bool = False
 
     @property
     def label_name(self) -> str:
@@ -182,11 +196,14 @@ def _lower(text: str) -> str:
 # Graph → annotation
 
 
-def annotation_of(graph: ReportGraph, tokens: Sequence[str] | None = None) -> Annotation | None:
+def annotation_of(
+    graph: ReportGraph, tokens: Sequence[str] | None = None, unmarked: frozenset[str] = frozenset()
+) -> Annotation | None:
     """The mentions of a graph in RadGraph's form; a mention that ends inside a token takes the whole token.
 
     Tokens are those of the text. If others are given, mentions are counted in them, those that they do not reach are left
-    out, and the answer is None if the text does not hold them (see `align`). Raises ValueError for mentions without a text.
+    out, and the answer is None if the text does not hold them (see `align`). Mentions that end in an `unmarked` word are told
+    apart. Raises ValueError for mentions without a text.
     """
     text = graph.report.text
     if graph.mentions and not text:
@@ -210,11 +227,35 @@ def annotation_of(graph: ReportGraph, tokens: Sequence[str] | None = None) -> An
             tuple(
                 (relation.type, place[relation.target]) for relation in mention.relations if relation.target in place
             ),
+            not unmarked.isdisjoint(mention.text.lower().split()[-1:]),
         )
         for number, mention in enumerate(graph.mentions)
         if number in place
     ]
     return Annotation(tokens_of(text) if tokens is None else list(tokens), entities)
+
+
+def marked_only(annotation: Annotation) -> Annotation:
+    """An annotation without the entities that are told apart as unmarked, and without the relations that they have."""
+    place: dict[int, int] = {}
+    for number, entity in enumerate(annotation.entities):
+        if not entity.unmarked:
+            place[number] = len(place)
+    entities = [
+        replace(
+            annotation.entities[number],
+            relations=tuple(
+                (kind, place[target]) for kind, target in annotation.entities[number].relations if target in place
+            ),
+        )
+        for number in place
+    ]
+    return Annotation(annotation.tokens, entities)
+
+
+def unmarked_by(manifest: Mapping[str, Any]) -> frozenset[str]:
+    """The words that the graphs of a manifest mark and RadGraph does not: none, where a model marked them."""
+    return UNMARKED if manifest.get("extractor", {}).get("name") == "rules" else frozenset()
 
 
 # Annotation ↔ JSON
@@ -232,6 +273,7 @@ def to_json(annotation: Annotation) -> dict[str, Any]:
                 "end_ix": entity.end_ix,
                 "relations": [[kind, str(target + 1)] for kind, target in entity.relations],
                 **({"temporality": entity.temporality} if entity.temporality != "current" else {}),
+                **({"unmarked": True} if entity.unmarked else {}),
             }
             for number, entity in enumerate(annotation.entities, 1)
         },
@@ -310,4 +352,5 @@ def _entity(entity: Any, tokens: Sequence[str], numbers: dict[str, int], where: 
         bool(middle),
         temporality,
         tuple((type_, numbers[str(target)]) for type_, target in relations),
+        entity.get("unmarked") is True,
     )

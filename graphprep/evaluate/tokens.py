@@ -15,7 +15,7 @@ import pyarrow as pa
 from graphprep.errors import UserError
 from graphprep.evaluate.rows import ASSERTIONS, LABELS, RELATIONS, Ints, Rows, empty, table_of, text_hash
 from graphprep.graphs import open_graphs
-from graphprep.radgraph_json import Annotation, annotation_of, is_json, read_annotations
+from graphprep.radgraph_json import Annotation, annotation_of, is_json, marked_only, read_annotations, unmarked_by
 
 REWARDS = ("simple", "partial", "complete")
 
@@ -48,10 +48,15 @@ def annotation_sources(predicted: str | Path, gold: str | Path) -> tuple[Annotat
     """Both sides as annotations, one of them RadGraph's JSON or both.
 
     Where the package numbered as many reports as the other side names, they are taken to be in the same order. The mentions
-    of a folder are counted in the tokens of the JSON. Raises UserError if a side cannot be read or holds no text.
+    of a folder are counted in the tokens of the JSON. Mentions of words that RadGraph's annotators leave unmarked (`UNMARKED`),
+    which the rules extractor needs, are left out. Raises UserError if a side cannot be read or holds no text.
     """
     paths = (predicted, gold)
-    found = {path: read_annotations(path) for path in paths if is_json(path)}
+    found = {
+        path: {key: marked_only(annotation) for key, annotation in read_annotations(path).items()}
+        for path in paths
+        if is_json(path)
+    }
     if len(found) < len(set(paths)):
         return _with_folder(paths, found)
     one, other = (found[path] for path in paths)
@@ -75,10 +80,12 @@ def _with_folder(
     ids = [each for batch in graphs.tables("reports", ["report_id"]) for each in batch.column(0).to_pylist()]
     annotations = _named(annotations, ids)
     of_folder: dict[str, Annotation] = {}
+    unmarked = unmarked_by(graphs.manifest)
     for graph in graphs:
         theirs = annotations.get(graph.report.report_id)
-        ours = annotation_of(graph, theirs.tokens if theirs else None)
-        of_folder[graph.report.report_id] = ours or annotation_of(graph) or Annotation([])
+        ours = annotation_of(graph, theirs.tokens if theirs else None, unmarked)
+        ours = ours or annotation_of(graph, None, unmarked) or Annotation([])
+        of_folder[graph.report.report_id] = marked_only(ours)
     sides = {path: annotations, folder: of_folder}
     return AnnotationSource(str(paths[0]), sides[paths[0]]), AnnotationSource(str(paths[1]), sides[paths[1]])
 
