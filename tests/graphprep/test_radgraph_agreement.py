@@ -54,11 +54,11 @@ def test_a_table_of_two_reports(tmp_path: Path) -> None:
 def test_words_that_annotators_leave_unmarked_are_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "reports.csv").write_text("report_id,findings\nx,Persistent effusion.\n", encoding="utf-8")
     extract([tmp_path / "reports.csv"], tmp_path / "graphs", progress=False, workers=1)
-    effusion = {"tokens": "effusion", "label": "Observation::definitely present", "start_ix": 1, "end_ix": 1}
-    mentions = {"x": {"text": "persistent effusion .", "entities": {"1": {**effusion, "relations": []}}}}
-    (tmp_path / "mentions.json").write_text(json.dumps(mentions), encoding="utf-8")
     assert export(tmp_path / "graphs", "radgraph", tmp_path / "ours.json") == 1
-    ours = json.loads((tmp_path / "ours.json").read_text(encoding="utf-8"))["x"]["entities"]
+    report = json.loads((tmp_path / "ours.json").read_text(encoding="utf-8"))["x"]
+    ours = report["entities"]
+    mentions = {"x": {"text": report["text"], "entities": {"1": {**ours["2"], "relations": []}}}}  # the effusion alone
+    (tmp_path / "mentions.json").write_text(json.dumps(mentions), encoding="utf-8")
     assert [entity.get("unmarked") for entity in ours.values()] == [True, None]
     assert ours["1"]["relations"] == [["modify", "2"]]  # written all the same, so that nothing of the graph is lost
     for own in ("graphs", "ours.json"):
