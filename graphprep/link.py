@@ -355,7 +355,10 @@ class Linker:
         # One device: "left jugular catheter, tip in the right atrium" is named by the first place, and lies at both.
         kinds = [concept for concept in by_concept if self._pathology.concepts[concept].category == "device"]
         named_by_place = [concept for concept in kinds if concept in used]
-        if len(kinds) > 1 and len(named_by_place) == 1:
+        narrowest = [kind for kind in kinds if all(self._pathology.is_a(kind, other) for other in kinds)]
+        if len(kinds) > 1 and narrowest:
+            by_concept = {narrowest[0]: [place for concept in kinds for place in by_concept[concept]]}
+        elif len(kinds) > 1 and len(named_by_place) == 1:
             by_concept = {named_by_place[0]: [place for concept in kinds for place in by_concept[concept]]}
         device = self._intact_device(items, head, chain, by_concept)
         if device is not None:
@@ -436,6 +439,8 @@ class Linker:
         if none:
             return [Finding(same.concept, side, "absent", where, (), said)]
         own = self._lexicon.attribute(items[head].text)
+        if own in (("change", "resolved"), ("change", "removed")):
+            assertion = "absent"
         if own is not None and own[0] in _SAID_OF_FINDINGS:
             if self._pathology.concepts[same.concept].category == "normality":
                 return []
@@ -447,7 +452,7 @@ class Linker:
             linked = self._finding_concept(
                 set(content_stems(items[head].text)), words, self._words_of(items, place), place
             )
-            if linked is not None and place.side is not None:
+            if linked is not None:
                 return [Finding(linked[0], side, assertion, (place,), tuple(sorted(attributes)), said)]
         return []
 

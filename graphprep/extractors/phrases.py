@@ -39,6 +39,7 @@ _ADJECTIVE_ENDINGS = (
     "ed",
     "ish",
 )
+_CENTRAL = frozenset(("central", "centrally"))  # "trachea central"
 _OF_DEVICES = frozenset(("position", "placement", "tip"))  # they say something of the device that follows
 _WEAK_HEADS = frozenset("finding findings".split())
 _WEAK_HEAD_CUES = frozenset("acute active abnormal significant acutely".split())
@@ -165,6 +166,8 @@ class PhraseCutter:
                 at += joint_length
                 continue
             text = " ".join(lower[at : at + length])
+            if text in _CENTRAL and self._says_where(lower, at):
+                entry = Entry(state=True)
             if entry is not None and text in _WEAK_HEADS and any(self._cues_weak_head(word) for word in words):
                 entry = Entry(observation=True)
             if (
@@ -234,6 +237,14 @@ class PhraseCutter:
             and bool(words)
             and words[-1].is_modifier
             and (not after or not after[0].isalpha() or self._lexicon.connector(lower, at + 1)[0] is not None)
+        )
+
+    def _says_where(self, lower: Sequence[str], at: int) -> bool:
+        """Whether "central" is what the trachea or the mediastinum is, and not which part of something."""
+        before = [word for word in lower[max(at - 3, 0) : at] if self._lexicon.connector([word], 0)[0] != "copula"]
+        after = lower[at + 1 : at + 2]
+        return before[-1:] in (["trachea"], ["mediastinum"], ["airway"]) and (
+            not after or not after[0].isalpha() or self._lexicon.connector(lower, at + 1)[0] is not None
         )
 
     @staticmethod

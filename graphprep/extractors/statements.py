@@ -30,6 +30,7 @@ _SHAPES = frozenset(
 _LEVELS = frozenset(
     "upper lower mid middle superior inferior anterior posterior lateral medial central peripheral proximal distal internal external apical basilar basal".split()
 )
+_WHOLE = frozenset(("entire", "whole", "complete"))  # "opacification of the entire left lung"
 _HEIGHTS = frozenset(("high", "low"))  # of a vessel: "in the low SVC"
 # Nouns so general that the word before them says what they are ("granulomatous disease", "airspace opacity").
 _GENERAL = frozenset(
@@ -67,6 +68,8 @@ _POSITIVE_STARTS = frozenset(
 )
 # Sizes that are seldom denied: "no pneumothorax, small effusion".
 _SMALL = frozenset(("small", "tiny", "trace", "slight"))
+# What belongs to the finding that has it, and lies where that lies.
+_FEATURES = frozenset("bronchogram cavitation cavity calcification loss".split())
 # Findings that are signs of something rather than diagnoses.
 _SIGNS = frozenset(
     "opacity opacification density infiltrate nodule marking accentuation blunting blunted haziness thickening lucency consolidation calcification prominence pattern disease process change crowding".split()
@@ -440,6 +443,13 @@ class _Reader:
             and not phrase.joined_by("negation")
         ):
             return start
+        if (
+            separator is not None
+            and separator.kind == "comma"
+            and self._tells_change(phrase)
+            and self._tells_change(self.phrases[clause[-1]])
+        ):
+            return start  # "effusion smaller, edema gone"
         if denied and not phrase.joined_by("negation", "without"):
             first = phrase.words[0]
             if first.is_state and first.text in _PLAIN_STATES and phrase.has_anatomy:
@@ -496,6 +506,10 @@ class _Reader:
         if phrase.is_modifier_only:
             return following is None or following.joined_by("comma", "conjunction", "break")
         return before.is_modifier_only and not before.joined_by("copula") and phrase.words[0].is_modifier
+
+    def _tells_change(self, phrase: Phrase) -> bool:
+        """Whether a finding and its change make a statement without a verb."""
+        return len(phrase.words) > 1 and phrase.words[-2].is_observation and self._is_change(phrase.words[-1])
 
     def _anatomy_only(self, clause: list[int]) -> bool:
         return all(self.phrases[at].is_anatomy_only for at in clause)
@@ -794,6 +808,10 @@ class _Reader:
             or all(word.entry.side is not None or word.text.endswith("ally") for word in phrase.words)
         ):
             self._locate(now.group, head, owned=any(joint.text == "of" for joint in phrase.joints))
+            if stem(now.group[-1].text.split()[-1]) in _FEATURES:
+                for finding in now.companions:  # "consolidation with air bronchograms in the left base"
+                    if not self._places_of(finding):
+                        self._link("located_at", finding, head)
             for sign in now.signs:  # "nodule, likely granuloma, in the left apex"
                 if not self._places_of(sign) and stem(sign.text) in _SIGNS:
                     self._link("located_at", sign, head)
@@ -851,6 +869,18 @@ class _Reader:
             now.waiting_modifiers += phrase.words
             following.joints = phrase.joints + following.joints
             return
+        if (
+            now.group_is_state
+            and now.topics
+            and all(word.text in _CONDITIONS for word in phrase.words)
+            and self._goes_on_as_predicate(now, phrase)
+        ):
+            self._read_statement(now, phrase, following)  # "the aorta is tortuous and calcified"
+            return
+        if not now.group and not now.topics and following is not None and self._is_side_of(following):
+            self._state_heads(phrase.words, phrase.words)  # "no effusion on the left; trace on the right"
+            now.group = [phrase.words[-1]]
+            return
         if phrase.joined_by("copula"):
             for finding in now.earlier:
                 self._modify(phrase.words, finding)
@@ -862,6 +892,13 @@ class _Reader:
             now.group, now.group_is_state = [head], True
         elif not now.group and now.pronoun and phrase.joined_by("copula"):
             self.out.back_modifiers += [self._mention(word) for word in phrase.words]
+
+    @staticmethod
+    def _is_side_of(following: Phrase) -> bool:
+        """Whether a side follows, and no more: "on the right"."""
+        return following.joined_by("preposition") and all(
+            word.is_anatomy and word.entry.side is not None for word in following.words
+        )
 
     def _wait_for_noun(self, now: _Clause, phrase: Phrase) -> None:
         """Keep a side and its adjectives for the noun to come."""
@@ -1100,7 +1137,7 @@ class _Reader:
         ):
             return
         for head in heads:
-            bare = not self._places_of(head)
+            bare = all(place.text.endswith("ly") for place in self._places_of(head))  # "dislocated anteriorly"
             for topic in now.topics:
                 if bare:
                     self._link("located_at", head, topic)
@@ -1360,6 +1397,7 @@ class _Reader:
                 word.is_anatomy
                 or word.measurement
                 or (of_device and word.text in _HEIGHTS and word.start < first)
+                or (word.text in _WHOLE and word.start < first)
                 or (
                     word.entry.modifier is not None
                     and not word.is_observation
@@ -1465,7 +1503,10 @@ class _Reader:
         bare = [
             head
             for head in before
-            if all(stem(other.text) in _TISSUES and not self._narrowed(other) for other in self._places_of(head))
+            if all(
+                stem(other.text) in _TISSUES | {"volume"} and not self._narrowed(other)
+                for other in self._places_of(head)
+            )
         ]
         for head in [*bare, group[-1]]:
             self._link("located_at", head, place)
