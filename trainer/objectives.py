@@ -23,7 +23,7 @@ from trainer.bank import ConceptBank
 from trainer.errors import UserError
 from trainer.graph.batch import GraphBatch, State
 from trainer.graph.concepts import SIDES_OF_A_QUERY
-from trainer.graph.items import Items, draw_items, node_items, pair_items
+from trainer.graph.items import bare_statements, draw_items, node_items, pair_items
 from trainer.graph.states import Queries, close_states
 from trainer.losses.contrast import (
     Accuracy,
@@ -210,14 +210,12 @@ class Cascade(Term):
 
     def __init__(self, config: ObjectiveConfig, model: Model) -> None:
         super().__init__(config, model)
-        self.weights = {name: weight for name in (*STAGES, "pooled", "whole") if (weight := getattr(config, name)) > 0}
+        self.weights = {name: weight for name in (*STAGES, "whole") if (weight := getattr(config, name)) > 0}
         if not self.weights:
             raise UserError("All stages of cga have weight 0; give at least one of them a weight.")
         if "whole" not in self.weights:
             self.parts = (*ANSWERS, "text", "nodes", "statement")
         self.scales = nn.ModuleDict({name: Scale(config) for name in self.weights})
-        if "pooled" in self.weights:
-            self.pooled_image = nn.Linear(model.image.features, self.dim)
         if "relation" in self.weights:
             self.relation = RelationHead(self.dim)
         if "summary" in self.weights:
@@ -230,7 +228,6 @@ class Cascade(Term):
             "pathology": lambda scene: self.nodes(scene, pathology=True),
             "relation": self.relations,
             "summary": self.summary,
-            "pooled": self.pooled,
             "whole": self.whole,
         }
         done = {name: stages[name](scene) for name in self.weights}
@@ -244,7 +241,7 @@ class Cascade(Term):
 
     def share(self, name: str, progress: float) -> float:
         """How much of its weight a stage has: all of it, or staged, from its turn on, over as long again."""
-        if self.config.schedule == "joint" or name not in STAGES:
+        if self.config.schedule == "joint" or name == "whole":
             return 1.0
         start = self.config.stage_start
         turn = list(STAGES).index(name) * start
@@ -257,20 +254,27 @@ class Cascade(Term):
         items = items[draw_items(items, self.config.items_per_state, scene.generator)]
         concept, side = queries.concept[items.query], queries.side[items.query]
         texts = scene.model.item_texts(take(scene.nodes, items.node), items.state, concept, side)
+        query, state, said = items.query, items.state, texts
+        if self.config.statements:
+            asked, stated = bare_statements(queries, pathology)
+            bare = scene.model.item_texts(
+                texts.new_zeros(len(asked), self.dim), stated, queries.concept[asked], queries.side[asked]
+            )
+            query, state, said = torch.cat([query, asked]), torch.cat([state, stated]), torch.cat([texts, bare])
         bank = bank_known = None
         if self.config.bank and scene.context.bank is not None:
             bank, bank_known = scene.context.bank.texts(queries.concept, queries.side)
             bank = bank.to(texts.dtype)
         stage = state_contrast(
-            texts,
-            items.query,
-            items.state,
+            said,
+            query,
+            state,
             scene.unit_values,
             queries.states,
             self.scales["pathology" if pathology else "anatomy"](),
             self.config.unknown_weight,
             self.config.unknown_weight_absent,
-            item_weight=self.item_weight(scene, items) if self.config.count_weights else None,
+            item_weight=self.item_weight(scene, query) if self.config.count_weights else None,
             bank=bank,
             bank_known=bank_known,
             both_directions=self.config.both_directions,
@@ -282,8 +286,8 @@ class Cascade(Term):
         return stage
 
     @staticmethod
-    def item_weight(scene: Scene, items: Items) -> Tensor:
-        count = scene.table.column("count", items.node.device)[scene.queries.concept[items.query]]
+    def item_weight(scene: Scene, query: Tensor) -> Tensor:
+        count = scene.table.column("count", query.device)[scene.queries.concept[query]]
         return count.clamp(min=1).float() ** -0.5
 
     def relations(self, scene: Scene) -> StageLoss:
@@ -335,28 +339,6 @@ class Cascade(Term):
             self.text_summary,
             self.image_summary,
             self.scales["summary"](),
-        )
-
-    def pooled(self, scene: Scene) -> StageLoss:
-        """The texts of stage 2 with the pooled features of all images, the same for every query: what a linear probe reads."""
-        queries = scene.queries
-        items = node_items(scene.batch, queries, scene.table, pathology=True)
-        items = items[draw_items(items, self.config.items_per_state, scene.generator)]
-        concept, side = queries.concept[items.query], queries.side[items.query]
-        texts = scene.model.item_texts(take(scene.nodes, items.node), items.state, concept, side)
-        seen = gather(functional.normalize(self.pooled_image(scene.features.pooled).float(), dim=-1))  # (B, d)
-        return state_contrast(
-            texts,
-            items.query,
-            items.state,
-            seen.expand(len(queries.concept), *seen.shape),
-            queries.states,
-            self.scales["pooled"](),
-            self.config.unknown_weight,
-            self.config.unknown_weight_absent,
-            both_directions=self.config.both_directions,
-            chunk=self.config.chunk,
-            shift=scene.shift,
         )
 
     def whole(self, scene: Scene) -> StageLoss:

@@ -85,6 +85,7 @@ def test_each_stage_alone(stage: str) -> None:
 @pytest.mark.parametrize(
     "options",
     [
+        {"statements": False},
         {"closure": False},
         {"unknown_weight": 0.0},
         {"unknown_weight_absent": 1.0},

@@ -77,6 +77,18 @@ def node_items(batch: GraphBatch, queries: Queries, table: ConceptTable, patholo
     return Items(node[agrees], query[agrees], state[agrees])
 
 
+def bare_statements(queries: Queries, pathology: bool) -> tuple[Tensor, Tensor]:
+    """Query and state, (I,) each, of what a batch says of its queries by itself or by what follows from it, once each.
+
+    As texts without words they let a query meet both polarities that reports say in other words: "normal heart size" for
+    cardiomegaly, a child for its parent.
+    """
+    states = torch.arange(1, 4, device=queries.states.device)  # present, uncertain, absent
+    known = (queries.states[:, None].long() == states[None, :, None]).any(2)  # (U, 3)
+    query, state = torch.nonzero(known & (queries.is_pathology == pathology)[:, None], as_tuple=True)
+    return query, state + 1
+
+
 def pair_items(batch: GraphBatch, queries: Queries, table: ConceptTable) -> PairItems:
     """The items of the relation stage: every stated edge for its pairs, and every denied finding for the pairs it is in."""
     device = batch.node_concept.device

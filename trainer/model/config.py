@@ -46,13 +46,16 @@ class ObjectiveConfig:
     pathology: float = field(default=1.0, metadata={"help": "cga: weight of the pathology stage"})
     relation: float = field(default=0.2, metadata={"help": "cga: weight of the relation stage"})
     summary: float = field(default=0.2, metadata={"help": "cga: weight of the graph summary stage"})
-    pooled: float = field(default=0.0, metadata={"help": "cga: weight of the pathology stage on pooled features"})
     whole: float = field(default=0.3, metadata={"help": "cga: weight of the global term, whole image to whole report"})
     schedule: Literal["joint", "staged"] = field(
         default="joint", metadata={"help": "cga: all stages from the start, or one after the other"}
     )
     stage_start: float = field(
         default=0.1, metadata={"help": "staged: share of training after which each further stage enters"}
+    )
+    statements: bool = field(
+        default=True,
+        metadata={"help": "cga: compare what follows of each query as a text without words, too"},
     )
     closure: bool = field(default=True, metadata={"help": "derive states of sides, hierarchy and opposites"})
     unknown_weight: float = field(

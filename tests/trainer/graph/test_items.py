@@ -6,7 +6,7 @@ import hand_batches as hand
 import torch
 
 from trainer.graph.batch import EdgeKind, State
-from trainer.graph.items import draw_items, node_items, pair_items
+from trainer.graph.items import bare_statements, draw_items, node_items, pair_items
 from trainer.graph.states import close_states
 
 TABLE = hand.table()
@@ -52,6 +52,26 @@ def test_a_text_that_its_report_contradicts_is_left_out() -> None:
     found = items_of([([("effusion", None, "-"), ("effusion", "left", "+")], [])])
     assert (0, "left effusion", int(State.ABSENT)) not in found
     assert (1, "left effusion", int(State.PRESENT)) in found
+
+
+def test_what_follows_is_a_statement_without_words() -> None:
+    reports: list[hand.Report] = [
+        ([("effusion", None, "-"), ("cardiomegaly", None, "?")], []),
+        ([("effusion", "left", "+")], []),
+    ]
+    queries = close_states(hand.pack(reports), TABLE)
+    for pathology in (True, False):
+        query, state = bare_statements(queries, pathology)
+        found = set(zip(query.tolist(), state.tolist(), strict=True))
+        assert len(found) == len(query)
+        known = [
+            (row, int(value))
+            for row in range(len(queries.concept))
+            for value in queries.states[row]
+            if value != State.UNKNOWN and bool(queries.is_pathology[row]) == pathology
+        ]
+        assert found == set(known)
+        assert found  # places, too, are abnormal or normal
 
 
 def test_a_place_says_what_its_report_says_of_it() -> None:
