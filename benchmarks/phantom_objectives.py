@@ -219,15 +219,16 @@ class Bench:
             f"`python benchmarks/phantom_objectives.py PHANTOM --steps {self.options.steps} --image-size {self.options.image_size}`; "
             f"{len(self.labels):,} images. Per cent, mean ± deviation over seeds; the learning rate of each from the same grid.",
             "",
-            f"| objective | rate | seeds | {' | '.join(title for _, title in FIGURES)} |",
+            f"| objective | rate, of those tried | seeds | {' | '.join(title for _, title in FIGURES)} |",
             f"|---|---|---|{'---|' * len(FIGURES)}",
         ]
         for name in self.options.objectives:
-            first = [
-                self.described(name, rate, self.options.seeds[0]).key
+            tried = [
+                rate
                 for rate in ([0.0] if name == "random" else self.options.rates)
+                if self.described(name, rate, self.options.seeds[0]).key in self.done
             ]
-            if not any(key in self.done for key in first):
+            if not tried:
                 continue
             rate, _ = self.best(name)
             rows = [
@@ -236,7 +237,8 @@ class Bench:
                 if (key := self.described(name, rate, seed).key) in self.done
             ]
             cells = [_percent([row[figure] for row in rows if row.get(figure) is not None]) for figure, _ in FIGURES]
-            lines.append(f"| {name} | {rate:g} | {len(rows)} | {' | '.join(cells)} |")
+            of = "–" if name == "random" else f"{rate:g} of {', '.join(f'{one:g}' for one in sorted(tried))}"
+            lines.append(f"| {name} | {of} | {len(rows)} | {' | '.join(cells)} |")
         table = "\n".join(lines)
         print(table, flush=True)
         self.options.results.with_suffix(".md").write_text(table + "\n", encoding="utf-8")
