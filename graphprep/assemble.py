@@ -30,6 +30,12 @@ class _Draft:
     mentions: dict[int, None] = field(default_factory=dict)
     places: dict[Key, None] = field(default_factory=dict)
 
+    def take_in(self, other: _Draft) -> None:
+        """Say what another draft says, too."""
+        self.attributes |= other.attributes
+        self.mentions |= other.mentions
+        self.places |= other.places
+
 
 class Assembler:
     """Builds the nodes and edges of a report."""
@@ -211,10 +217,7 @@ def _denied(drafts: dict[Key, _Draft], key: Key) -> Key:
     """Deny what a sentence stated and a later one takes back; return its key."""
     denied: Key = (*key[:3], "absent")
     draft = drafts.pop(key)
-    into = drafts.setdefault(denied, _Draft(denied))
-    into.attributes |= draft.attributes
-    into.mentions |= draft.mentions
-    into.places |= draft.places
+    drafts.setdefault(denied, _Draft(denied)).take_in(draft)
     return denied
 
 
@@ -229,10 +232,7 @@ def _join_unsided(drafts: dict[Key, _Draft]) -> dict[Key, Key]:
         ]
         if len(sided) != 1:
             continue
-        joined, draft = drafts[sided[0]], drafts.pop(key)
-        joined.attributes |= draft.attributes
-        joined.mentions |= draft.mentions
-        joined.places |= draft.places
+        drafts[sided[0]].take_in(drafts.pop(key))
         renamed[key] = sided[0]
     return renamed
 
