@@ -34,7 +34,7 @@ _WHOLE = frozenset(("entire", "whole", "complete"))  # "opacification of the ent
 _HEIGHTS = frozenset(("high", "low"))  # of a vessel: "in the low SVC"
 # Nouns so general that the word before them says what they are ("granulomatous disease", "airspace opacity").
 _GENERAL = frozenset(
-    "opacity density disease process change abnormality lesion finding formation pattern infiltrate structure body material lucency shadow component".split()
+    "opacity density disease process change abnormality lesion finding formation pattern infiltrate structure body material lucency shadow component failure".split()
 )
 # Places that are not of the lung: a list does not carry them over ("pleural effusion and atelectasis").
 _LUNG_PLACES = frozenset(
@@ -1364,7 +1364,8 @@ class _Reader:
     def _shares_devices(self, phrase: Phrase, following: Phrase) -> bool:
         """Whether "monitoring and support devices" are meant."""
         return (
-            [word.text for word in phrase.words] == ["monitoring"]
+            phrase.words[-1].text == "monitoring"
+            and all(word.is_modifier for word in phrase.words[:-1])
             and [joint.kind for joint in following.joints] == ["conjunction"]
             and self._is_device(following.words[-1])
         )
