@@ -430,21 +430,23 @@ class Linker:
         if same is None:
             return []
         chain = [index for index in _closure(head, modifiers) if items[index].label == "observation"]
-        if before[0].mentions == () and len({finding.concept for finding in before if finding.side == same.side}) > 1:
+        said_here = before[0].mentions != ()
+        if not said_here and len({finding.concept for finding in before if finding.side == same.side}) > 1:
             return []  # of several findings of the sentence before
         where = tuple(self._with_side(replace(place, side=None), side) for place in same.places)
+        shown = where if said_here else ()  # no word of this sentence says the places of the one before
         said = (head, *sorted(chain), *(index for place in places for index in place.mentions))
         assertion = self._assertion(items, head, chain)
         attributes = set(self._attributes(items, head, chain))
         if none:
-            return [Finding(same.concept, side, "absent", where, (), said)]
+            return [Finding(same.concept, side, "absent", shown, (), said)]
         own = self._lexicon.attribute(items[head].text)
         if own in (("change", "resolved"), ("change", "removed")):
             assertion = "absent"
         if own is not None and own[0] in _SAID_OF_FINDINGS:
             if self._pathology.concepts[same.concept].category == "normality":
                 return []
-            return [Finding(same.concept, side, assertion, where, tuple(sorted({*attributes, Attribute(*own)})), said)]
+            return [Finding(same.concept, side, assertion, shown, tuple(sorted({*attributes, Attribute(*own)})), said)]
         if not self._lexicon.is_state(items[head].text):
             return []
         words = {word for index in chain for word in content_stems(items[index].text)}
@@ -453,7 +455,8 @@ class Linker:
                 set(content_stems(items[head].text)), words, self._words_of(items, place), place
             )
             if linked is not None:
-                return [Finding(linked[0], side, assertion, (place,), tuple(sorted(attributes)), said)]
+                at = (place,) if said_here else ()
+                return [Finding(linked[0], side, assertion, at, tuple(sorted(attributes)), said)]
         return []
 
     def _link_one(

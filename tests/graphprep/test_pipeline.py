@@ -12,9 +12,9 @@ from graphprep.records import Report, ReportGraph
 
 # Words whose order decides what a sentence says; drawn at random they make the sentences nobody would write.
 WORDS = (
-    "no without there is are the a both this these it may represent likely possible cannot be excluded versus or and with of in on at , ; : . but however "
+    "no none without there is are the a one ones both this these it may represent likely possible cannot be excluded versus or and with of in on at , ; : . but however "
     "left right bilateral bibasilar upper lower lobe lung lungs base heart size mediastinum hilar pleural rib aorta tip tube catheter "
-    "normal clear enlarged calcified tortuous small new stable increased resolved removed removal unchanged old acute 3 cm XXXX "
+    "normal clear enlarged calcified tortuous small new stable increased resolved removed removal unchanged change interval scapula old acute 3 cm XXXX "
     "opacity effusion atelectasis pneumonia pneumothorax consolidation granuloma fracture cardiomegaly edema"
 ).split()
 
