@@ -230,7 +230,7 @@ def _remove_run(output: Path) -> None:
         path.unlink()
 
 
-def _setup(fabric: Fabric, config: Config, output: Path, progress: bool, resumed: bool) -> _Run:
+def _setup(fabric: Fabric, config: Config, output: Path, progress: bool, resumed: bool = False) -> _Run:
     with fabric.rank_zero_first():
         data = open_training_data(config, output, fabric.global_rank, fabric.world_size, progress=progress)
     torch.manual_seed(config.run.seed)
