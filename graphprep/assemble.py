@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphprep.lexicon import Lexicon, midline
-from graphprep.link import UNCHANGED, Finding, LinkedSentence, Place, measured
+from graphprep.link import GONE, UNCHANGED, Finding, LinkedSentence, Place, measured
 from graphprep.records import Assertion, Attribute, Edge, EdgeRelation, Kind, Mention, Node, Origin, Side, Span
 from graphprep.vocabulary import Vocabulary
 
 Key = tuple[Kind, str, Side | None, Assertion]
-
-_GONE = (("change", "resolved"), ("change", "removed"))
 
 
 @dataclass(slots=True)
@@ -122,11 +120,11 @@ class Assembler:
                     attribute = UNCHANGED
                 if mention.measurement:
                     attribute = ("measurement", measured(mention.text))
-                if attribute is None or (mention.assertion == "absent" and attribute not in (UNCHANGED, *_GONE)):
+                if attribute is None or (mention.assertion == "absent" and attribute not in (UNCHANGED, *GONE)):
                     continue
                 keys = key_of_head.get(target.mention_id, [])
                 for number, key in enumerate(keys):
-                    if attribute in _GONE and key[3] == "present" and not _said_again(key_of_head, key):
+                    if attribute in GONE and key[3] == "present" and not _said_again(key_of_head, key):
                         keys[number] = key = _denied(drafts, key)
                     drafts[key].attributes.add(Attribute(*attribute))
                     drafts[key].mentions.setdefault(mention.mention_id)

@@ -49,6 +49,7 @@ _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
 
 UNCHANGED = ("change", "unchanged")
+GONE = (("change", "resolved"), ("change", "removed"))  # what has them is absent
 
 
 class Item(NamedTuple):
@@ -441,7 +442,7 @@ class Linker:
         if none:
             return [Finding(same.concept, side, "absent", shown, (), said)]
         own = self._lexicon.attribute(items[head].text)
-        if own in (("change", "resolved"), ("change", "removed")):
+        if own in GONE:
             assertion = "absent"
         if own is not None and own[0] in _SAID_OF_FINDINGS:
             if self._pathology.concepts[same.concept].category == "normality":
@@ -683,11 +684,7 @@ class Linker:
 
     def _assertion(self, items: Sequence[Item], head: int, chain: Sequence[int]) -> Assertion:
         """The assertion of the head; what has resolved or was removed is absent, also where a "resolved pneumonia" is suggested."""
-        gone = [
-            index
-            for index in chain
-            if self._lexicon.attribute(items[index].text) in {("change", "resolved"), ("change", "removed")}
-        ]
+        gone = [index for index in chain if self._lexicon.attribute(items[index].text) in GONE]
         before = gone and min(gone) < head
         if (gone and items[head].assertion == "present") or (before and items[head].assertion == "uncertain"):
             return "absent"

@@ -248,7 +248,7 @@ class Cascade(Term):
         return 1.0 if turn == 0 or start == 0 else min(max((progress - turn) / start, 0.0), 1.0)
 
     def nodes(self, scene: Scene, pathology: bool) -> StageLoss:
-        """Stages 1 and 2: the texts of nodes with the answers of all images to the same query."""
+        """Stages 1 and 2: the texts of nodes, and bare statements, with the answers of all images to the same query."""
         queries = scene.queries
         items = node_items(scene.batch, queries, scene.table, pathology)
         items = items[draw_items(items, self.config.items_per_state, scene.generator)]

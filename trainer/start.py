@@ -46,12 +46,11 @@ def start_from(run: Path, model: Model, objective: nn.Module) -> None:
             "model.* and data.* keys that it has."
         )
     model.load_state_dict({key: of_model[key] for key in own})
-    shared = {
-        key: value
-        for key, value in _part(state, "objective.").items()
-        if key in (known := objective.state_dict()) and known[key].shape == value.shape
-    }
-    objective.load_state_dict(shared, strict=False)
+    shapes = {key: value.shape for key, value in objective.state_dict().items()}
+    of_objective = _part(state, "objective.").items()
+    objective.load_state_dict(
+        {key: value for key, value in of_objective if shapes.get(key) == value.shape}, strict=False
+    )
 
 
 def adapted(state: dict[str, Tensor], model: Model, table: ConceptTable) -> dict[str, Tensor]:
