@@ -56,6 +56,8 @@ FIGURES = (
     ("zero_shot", "zero-shot"),
     ("pointing", "pointing"),
     ("pointing_blind", "pointing, blind map"),
+    ("pointing_gradient", "pointing, gradient"),
+    ("pointing_gradient_blind", "the same, blind map"),
 )
 
 
@@ -210,6 +212,12 @@ class Bench:
         found, _ = ground(run, regions, self.folder, cache=cache)
         grounding = macro(found)
         figures |= {name: grounding[name] for name in ("pointing", "pointing_blind", "mass")}
+        found, _ = ground(run, regions, self.folder, kind="gradient", cache=cache)
+        grounding = macro(found)
+        figures |= {
+            "pointing_gradient": grounding["pointing"],
+            "pointing_gradient_blind": grounding["pointing_blind"],
+        }
         return figures
 
     def write_table(self) -> None:

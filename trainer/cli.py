@@ -247,6 +247,7 @@ class FeatureKind(str, Enum):
 class MapKind(str, Enum):
     attention = "attention"
     evidence = "evidence"
+    gradient = "gradient"
 
 
 class Uncertain(str, Enum):
@@ -267,7 +268,11 @@ ImageRootOption = Annotated[
 ]
 BatchOption = Annotated[int, typer.Option("--batch-size", min=1, help="Images at once.")]
 MapOption = Annotated[
-    MapKind, typer.Option("--map", help="Where a finding is looked for, or what each place adds to its score.")
+    MapKind,
+    typer.Option(
+        "--map",
+        help="Where a finding is looked for, what each place adds to its score, or which pixels the score depends on.",
+    ),
 ]
 
 

@@ -28,8 +28,8 @@ from trainer.regions import Region
 from trainer.scores import mean_of_known
 
 if TYPE_CHECKING:
+    from trainer.readout import Map
     from trainer.run_folder import TrainedRun
-    from trainer.zeroshot import Map
 
 Maps = npt.NDArray[np.float64]
 
@@ -75,7 +75,7 @@ def ground(
 
     from trainer.embed import open_images
     from trainer.features import image_batches
-    from trainer.readout import maps
+    from trainer.readout import finding_maps
 
     known = names_of(run.table)
     asked: dict[str, Finding] = {}
@@ -111,8 +111,7 @@ def ground(
         heat = []
         with torch.no_grad():
             for _, batch in image_batches(store, np.asarray(of_class), run.config.data, run.device, batch_size):
-                features = run.model.encode_images(batch)
-                drawn = maps(run.model, run.objective, run.bank, features, concept, side, kind)[0]
+                drawn = finding_maps(run.model, run.objective, run.bank, batch, concept, side, kind)[0]
                 heat.append(drawn.double().cpu().numpy())
         found.append(ground_class(name, lifted(np.concatenate(heat)), np.stack(masks)))
     if not found:

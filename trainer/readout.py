@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision.transforms.functional import gaussian_blur
 
 from trainer.bank import ConceptBank
 from trainer.data.phrases import phrase
@@ -34,6 +35,7 @@ from trainer.objectives import Local, Objective, ReportGraph, StateClassificatio
 if TYPE_CHECKING:
     from trainer.data.tokenizer import Tokenizer
 
+Map = Literal["attention", "evidence", "gradient"]
 _PREFERRED = ("answers", "state", "graph", "report", "words")
 _SIDES = (None, "left", "right")
 _PHRASES_AT_ONCE = 256
@@ -156,6 +158,12 @@ def scores(
     model: Model, objective: Objective, bank: ConceptBank, features: PatchFeatures, concept: Tensor, side: Tensor
 ) -> Tensor:
     """How much each image (B) speaks for each query (U,), (U,) being present: (U, B), higher is more."""
+    return _scores(model, objective, bank, features, concept, side)
+
+
+def _scores(
+    model: Model, objective: Objective, bank: ConceptBank, features: PatchFeatures, concept: Tensor, side: Tensor
+) -> Tensor:
     term = reading_term(objective)
     if term.score == "answers":
         return bank.scores(model.ask(features, concept, side).values, concept, side)
@@ -171,6 +179,22 @@ def scores(
         present, absent = similarity.chunk(2)
         return present - absent
     return (texts[:, 0] - texts[:, 2]) @ model.image_vectors(features).T
+
+
+def finding_maps(
+    model: Model,
+    objective: Objective,
+    bank: ConceptBank,
+    images: Tensor,
+    concept: Tensor,
+    side: Tensor,
+    kind: Map = "attention",
+) -> Tensor:
+    """Where each image (B, C, H, W) shows each query: (U, B, h, w), higher is more; see `maps` and `gradient_maps`."""
+    if kind == "gradient":
+        return gradient_maps(model, objective, bank, images, concept, side)
+    with torch.no_grad():
+        return maps(model, objective, bank, model.encode_images(images), concept, side, kind)
 
 
 @torch.no_grad()
@@ -214,6 +238,23 @@ def maps(
     contrast = texts[:, 0] - texts[:, 2]
     h, w = features.cells.shape[2:]
     return on_grid(torch.einsum("bld,ud->ubl", vectors, contrast), (h, w))
+
+
+def gradient_maps(
+    model: Model, objective: Objective, bank: ConceptBank, images: Tensor, concept: Tensor, side: Tensor
+) -> Tensor:
+    """What in each image (B, C, H, W) the score of each query depends on: (U, B, H, W), for any objective.
+
+    Σ_channels |∂ score / ∂ pixel| (Simonyan et al. 2014), smoothed by a Gaussian of a sixteenth of the image: single pixels are noise. A
+    backward pass for each query.
+    """
+    with torch.enable_grad():
+        images = images.detach().requires_grad_(True)
+        found = _scores(model, objective, bank, model.encode_images(images), concept, side).sum(1)  # (U,)
+        slopes = torch.stack([torch.autograd.grad(one, images, retain_graph=True)[0].abs().sum(1) for one in found])
+    size = images.shape[-1]
+    width = min(6 * (size // 16) + 1, size // 2 * 2 - 1)
+    return gaussian_blur(slopes, [width, width], [size / 16, size / 16])
 
 
 def on_grid(x: Tensor, grid: tuple[int, int]) -> Tensor:

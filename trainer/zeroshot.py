@@ -11,7 +11,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +22,9 @@ from trainer.data.images import ImageError, load_image
 from trainer.errors import UserError
 from trainer.findings import Finding, findings_of
 from trainer.graph.batch import QuerySide
-from trainer.readout import maps, scores
+from trainer.readout import Map, finding_maps, scores
 from trainer.run_folder import TrainedRun
 
-Map = Literal["attention", "evidence"]
 _KNOWN_FINDINGS = 20  # asked about where none are named: those with the most statements
 
 
@@ -98,7 +96,7 @@ def zeroshot(
         features = run.model.encode_images(batch)
         found.append(scores(run.model, run.objective, run.bank, features, concept, side).T.float().cpu().numpy())
         if heat_maps is not None:
-            drawn = maps(run.model, run.objective, run.bank, features, concept, side, kind).float().cpu().numpy()
+            drawn = finding_maps(run.model, run.objective, run.bank, batch, concept, side, kind).float().cpu().numpy()
             for place, (path, grey) in enumerate(zip(read[-len(pixels) :], pixels, strict=True)):
                 for row, finding in enumerate(asked):
                     name = f"{names[path]}.{finding.name.replace('/', '-').replace(' ', '_')}.png"

@@ -13,7 +13,7 @@ from trainer.graph.batch import State
 from trainer.graph.concepts import SIDES_OF_A_QUERY
 from trainer.model.config import ObjectiveConfig
 from trainer.objectives import TERMS, make_objective
-from trainer.readout import fill_bank, maps, scores
+from trainer.readout import fill_bank, finding_maps, gradient_maps, maps, scores
 
 TABLE = hand.table()
 TOKENIZER = learn_tokenizer(["no left effusion. possible opacity of the right lung. heart"], 45, max_tokens=16)
@@ -66,7 +66,8 @@ def test_every_objective_can_be_asked(name: str) -> None:
         fill_bank(bank, model, objective, [batch], TOKENIZER)
         concept = torch.tensor([hand.row("effusion"), hand.row("pneumonia"), hand.row("tube")])
         side = torch.tensor([1, 0, 2])
-        features = model.encode_images(torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
+        images = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+        features = model.encode_images(images)
         found.append(scores(model, objective, bank, features, concept, side))
         assert found[-1].shape == (3, 4)
         assert found[-1].isfinite().all()
@@ -75,6 +76,10 @@ def test_every_objective_can_be_asked(name: str) -> None:
             heat = maps(model, objective, bank, features, concept, side, kind)  # type: ignore[arg-type]
             assert heat.shape == (3, 4, 4, 4)
             assert heat.isfinite().all()
+        slopes = gradient_maps(model, objective, bank, images, concept, side)
+        assert slopes.shape == (3, 4, 16, 16)
+        assert (slopes > 0).any((2, 3)).all()
+        assert all(parameter.grad is None for parameter in model.parameters())
     assert torch.equal(found[0], found[1])
 
 
@@ -115,6 +120,23 @@ def test_evidence_adds_up_to_the_score() -> None:
     texts, _ = bank.texts(concept, side)
     answers = model.ask(features, concept, side).values
     torch.testing.assert_close(evidence, torch.einsum("ubd,ud->ub", answers, texts[:, 0] - texts[:, 2]).detach())
+
+
+def test_the_gradient_lies_on_the_pixels_that_the_score_depends_on() -> None:
+    """With an encoder that sees one corner alone, the map is highest there, whatever the rest of the image holds."""
+    model = tiny_model().eval()
+    objective = make_objective(ObjectiveConfig(), model)
+    bank = ConceptBank(TABLE, 16)
+    fill_bank(bank, model, objective, [], TOKENIZER)
+    encode = model.encode_images
+    corner = torch.zeros(16, 16)
+    corner[10:14, 2:6] = 1
+    model.encode_images = lambda images: encode(images * corner)  # type: ignore[method-assign]
+    concept, side = torch.tensor([hand.row("effusion"), hand.row("pneumonia")]), torch.tensor([1, 0])
+    heat = finding_maps(model, objective, bank, torch.randn(3, 1, 16, 16), concept, side, "gradient")
+    highest = heat.flatten(2).argmax(2)
+    rows, columns = highest // 16, highest % 16
+    assert ((rows >= 10) & (rows < 14) & (columns >= 2) & (columns < 6)).all()
 
 
 def test_the_final_bank_has_the_closure_of_the_training() -> None:
