@@ -27,6 +27,7 @@ _WORD_CACHE_SIZE = 65_536
 # Of shorter words too many are one letter away from another word.
 _LENGTH_FOR_SWAP = 5
 _LENGTH_FOR_LETTER = 7
+_VOWELS = frozenset("aeiou")
 
 # What is said of these has no side.
 _MIDLINE = frozenset(("heart", "mediastinum", "spine", "trachea", "esophagus", "pericardium", "sternum"))
@@ -193,7 +194,8 @@ class Lexicon:
 
         One letter is missing, too many or swapped with its neighbour ("atelectsis", "claer"), not the first; the last only
         of a long word.
-        Another letter in its place is no error to mend: "contiguous" is not "continuous".
+        Another letter in its place is no error to mend ("contiguous" is not "continuous"), but for a vowel of a long word
+        ("consolodation").
         """
         lower = word.lower()
         if lower in self._abbreviations:
@@ -255,11 +257,13 @@ def _cut_short(known: str, wrong: str) -> bool:
 
 
 def _mistyped(known: str, wrong: str) -> bool:
-    """Whether one letter of the known word is missing, doubled or added, or two neighbours are swapped."""
+    """Whether one letter of the known word is missing, doubled or added, two neighbours are swapped, or a vowel is another."""
     if len(known) != len(wrong):
         longer, shorter = (known, wrong) if len(known) > len(wrong) else (wrong, known)
         return len(shorter) >= _LENGTH_FOR_LETTER and shorter in _one_letter_less(longer)
     differing = [at for at, (one, other) in enumerate(zip(known, wrong, strict=True)) if one != other]
+    if len(differing) == 1 and len(known) > _LENGTH_FOR_LETTER:
+        return {known[differing[0]], wrong[differing[0]]} <= _VOWELS
     if len(differing) != 2 or differing[1] != differing[0] + 1:
         return False
     first, second = differing

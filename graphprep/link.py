@@ -339,6 +339,8 @@ class Linker:
         for place in targets:
             place_words = self._words_of(items, place)
             linked = self._finding_concept(own_words, modifier_words, place_words, place)
+            if linked is not None and linked[0] == "abnormality" and _denies_change(items, head):
+                continue  # "no change in the lungs" is no denial of an abnormality
             apart = [other for other in before if place is not None and _coordinated(items, place, other)]
             if not said_of and not (linked is not None and linked[1] and apart):
                 # A place before the head names it too ("basal airspace disease"), of coordinated places the nearest.

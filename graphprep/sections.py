@@ -13,7 +13,8 @@ directly before it, or in `not_after` directly behind it, make a title part of a
 The text of a report without any heading is `findings`. Text before the first heading, and behind "FINAL REPORT", is
 `preamble`. If nothing is headed as findings, they are looked for where reports have them: behind the blank line that
 ends an indication, history, comparison, technique, exam or procedure; behind the first sentence of one of the last four
-and in the preamble, where two of the `body_words` are; and in the preamble of a report that has no other head.
+and in the preamble, where two of the `body_words` are; behind that of an indication or history in a report without findings
+and impression, where moreover nothing is asked; and in the preamble of a report that has no other head.
 The name of a column holds where the column itself has no heading. A heading of a report's head within a line of
 findings or impression ("... Comparison: none. ...") takes only its own sentence, unless it is in capitals.
 
@@ -60,6 +61,12 @@ _RULER = re.compile(r"[ \t]*\n[ \t]*[-=_*]{3,}[ \t]*(?=\n|\Z)")
 _JOINER = re.compile(r"\s*(?:/|&|,|\+|\band\b|\bor\b)\s*", re.IGNORECASE)
 _BLANK_LINE = re.compile(r"\n\s*\n")
 _PATIENT = re.compile(r"\W*(?:\d+|_+|X{2,}|an?\b)[\s-]*(?:years?|y/?o|y\.o|[FM]|man|woman)\b", re.IGNORECASE)
+# A body behind a history says how things are, and asks nothing.
+_STATES = re.compile(r"\b(?:is|are|no|clear|normal|unremarkable|unchanged|stable)\b", re.IGNORECASE)
+_ASKS = re.compile(
+    r"\?|\b(?:evaluat\w*|assess\w*|exclude|rule out|r/o|(?:is|are) there|follow.?up|f/u|symptoms?|cough|pain|fever|dyspn\w*|sob|please|history|hx|known|patient|pt|s/p|status post|y/?o|year)\b",
+    re.IGNORECASE,
+)
 _SENTENCE_ENDS = ".!?:;"
 _MOST_JOINED = 4
 _FIRST_PLACEHOLDER = 0xE000  # private use: one character stands for each pattern, and one for all that is no title
@@ -128,18 +135,27 @@ class SectionFinder:
             if part.name in _HEAD and part.inside:
                 end = _second_sentence(text, part)
             elif part.name in _HEAD and body:
-                end, around = self._paragraph_end(text, part), body
+                end, around = self._paragraph_end(text, part, alone=not any(one.name in BODY for one in parts)), body
             elif part.name in _SHORT_HEAD and around in BODY:
                 end = self._body_begin(text, part)
             own, rest = _cut_at(text, part, end)
             resumed += own + [piece._replace(name=around or part.name) for piece in rest]
         return resumed
 
-    def _paragraph_end(self, text: str, part: _Part) -> int:
-        """The end of a part of the report's head that a blank line, or the words of a body, may end."""
+    def _paragraph_end(self, text: str, part: _Part, alone: bool) -> int:
+        """The end of a part of the report's head that a blank line, or the words of a body, may end.
+
+        `alone`: the report has neither findings nor impression, so that its body must be behind the history.
+        """
         blank = _BLANK_LINE.search(text, part.start, part.end)
         if blank is None:
-            return self._body_begin(text, part) if part.name in _SHORT_HEAD else part.end
+            if part.name not in _SHORT_HEAD and not alone:
+                return part.end
+            begin = self._body_begin(text, part)
+            told = part.name in _SHORT_HEAD or (
+                _STATES.search(text, begin, part.end) and not _ASKS.search(text, begin, part.end)
+            )
+            return begin if told else part.end
         return part.end if _PATIENT.match(text, blank.end(), part.end) else blank.end()
 
     def _body_begin(self, text: str, part: _Part) -> int:

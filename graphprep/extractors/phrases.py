@@ -39,6 +39,7 @@ _ADJECTIVE_ENDINGS = (
     "ed",
     "ish",
 )
+_PLAIN_STATES = frozenset(("clear", "normal", "unremarkable", "intact"))
 _CENTRAL = frozenset(("central", "centrally"))  # "trachea central"
 _OF_DEVICES = frozenset(("position", "placement", "tip"))  # they say something of the device that follows
 _WEAK_HEADS = frozenset("finding findings".split())
@@ -176,7 +177,11 @@ class PhraseCutter:
                 and not (entry.anatomy or entry.modifier or entry.state or entry.observation)
             ):
                 # A determiner after a noun begins another phrase, also where the dictation has no stop.
-                if text in _DETERMINERS and words and (words[-1].is_anatomy or words[-1].is_observation):
+                if (
+                    text in _DETERMINERS
+                    and words
+                    and (words[-1].is_anatomy or words[-1].is_observation or (words[-1].is_state and joints))
+                ):
                     close()
                 elif (
                     text in _COMPLETING and words and words[-1].is_observation and self._finding_follows(lower, at + 1)
@@ -185,7 +190,9 @@ class PhraseCutter:
             elif entry is not None and entry.state and not words and self._describes_unknown(lower, at, length):
                 joints.append(Joint("other", text, at, at + length))  # "appears to be a normal orientation"
             elif entry is not None:
-                if (
+                if self._told(words) and entry.anatomy == 2 and self._is_described(lower, at + length):
+                    close()  # "pneumothorax heart size is normal", "effusion unchanged heart is enlarged"
+                elif (
                     words
                     and words[-1].is_observation
                     and (
@@ -196,10 +203,9 @@ class PhraseCutter:
                             and not words[-1].text.endswith(_ADJECTIVE_ENDINGS)
                             and self._finding_follows(lower, at + length)
                         )
-                        or (entry.anatomy == 2 and self._is_described(lower, at + length))
                     )
                 ):
-                    close()  # dictated without a stop: "pneumothorax stable cardiomegaly", "pneumothorax heart size is normal"
+                    close()  # dictated without a stop: "pneumothorax stable cardiomegaly"
                 words.append(Word(at, at + length, text, entry))
             elif _NUMBER.fullmatch(lower[at]):
                 pass
@@ -231,6 +237,9 @@ class PhraseCutter:
         if lower[at] == "none":
             place = after[1:] if after[:1] in (["on"], ["at"], ["in"]) else []
             place = place[1:] if place[:1] == ["the"] else place
+            if not place and (not after or not after[0].isalnum()):
+                place = [word for word in lower[max(at - 2, 0) : at] if word not in {"-", "--", ":", "="}][-1:]
+                place = place if {",", ";"} & set(lower[:at]) else []  # "right: moderate, left: none"
             return bool(place) and self._lexicon.side(place[0]) is not None
         return (
             lower[at] in {"one", "ones"}
@@ -256,16 +265,39 @@ class PhraseCutter:
             and not (entry.anatomy or entry.observation or entry.state)
         )
 
+    @staticmethod
+    def _told(words: Sequence[Word]) -> bool:
+        """Whether a statement may end here: after a finding, or after how it has changed."""
+        changed = bool(words) and words[-1].entry.modifier is not None and words[-1].entry.modifier[0] == "change"
+        told = words[:-1] if changed else words
+        return bool(told) and told[-1].is_observation
+
     def _is_described(self, lower: Sequence[str], at: int) -> bool:
-        """Whether anatomy that goes on here is the subject of a state: "heart size is normal"."""
+        """Whether anatomy that goes on here is the subject of a state: "heart size is normal", "lungs clear"."""
         while at < len(lower):
             kind, joint_length = self._lexicon.connector(lower, at)
             if kind == "copula":
-                at += joint_length
-                entry = self._lexicon.match(lower, at)[1] if at < len(lower) else None
-                return entry is not None and entry.state
+                return self._says_state(lower, at + joint_length)
             length, entry = self._lexicon.match(lower, at)
+            if lower[at] in _PLAIN_STATES and not self._noun_phrase_goes_on(lower, at + length):
+                return True
             if kind is not None or entry is None or not entry.anatomy:
+                return False
+            at += length
+        return False
+
+    def _says_state(self, lower: Sequence[str], at: int) -> bool:
+        """Whether a state stands here, with or without an adverb: "clear", "otherwise clear", "not enlarged"."""
+        for _ in range(3):
+            if at >= len(lower):
+                return False
+            length, entry = self._lexicon.match(lower, at)
+            if entry is not None and entry.state:
+                return True
+            passed = self._lexicon.connector(lower, at)[0] in {"negation", "break"} or (
+                entry is not None and (entry.filler or entry.modifier is not None)
+            )
+            if not passed or lower[at] in {".", ";", "!"}:
                 return False
             at += length
         return False

@@ -6,6 +6,7 @@ What depends on a sentence alone is computed once per distinct sentence: radiolo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,10 @@ from graphprep.words import TOKEN, stem
 
 # Distinct sentences that a process remembers; about 2 KB each.
 _CACHE_SIZE = 32_768
+_GONE = (("change", "resolved"), ("change", "removed"))
+_NO_END = re.compile(
+    r"\bneither .* nor |\bno (evidence|sign|signs|indication) that |\b(failure|failed) of |\b(to|until|ensure|confirm|document|verify)( complete| full| radiographic)?$"
+)
 _DENIALS = frozenset(("no", "without"))
 _SAID_OF_CHANGE = frozenset(("little", "significant", "interval"))
 _PLURAL_PRONOUNS = frozenset(("these", "those", "they", "both"))
@@ -62,7 +67,7 @@ class SentenceReader:
         tokens = [self._lexicon.spelled(token) for token in tokens]
         phrases, tail = self._cut(tokens)
         statements = read_statements(tokens, phrases, tail, self._classes)
-        words = statements.words
+        words = [word for word in statements.words if not _is_no_end(word, tokens)]
         joints = [joint for phrase in phrases for joint in phrase.joints] + tail
         contexts = self._contexts(tokens, statements, phrases, joints)
         parts = [_parts_of_change(word, tokens) for word in words]
@@ -123,6 +128,13 @@ class SentenceReader:
             if found[suggestion.start].assertion == "present":
                 found[suggestion.start] = Context("uncertain", found[suggestion.start].temporality)
         return found
+
+
+def _is_no_end(word: Word, tokens: Sequence[str]) -> bool:
+    """Whether "resolved" says that something has not, or should: "neither … has resolved", "follow to resolution"."""
+    if word.entry.modifier not in _GONE:
+        return False
+    return _NO_END.search(" ".join(tokens[: word.start]).lower()) is not None
 
 
 def _parts_of_change(word: Word, tokens: Sequence[str]) -> list[tuple[int, int]]:

@@ -85,6 +85,7 @@ DEVICE_PARTS = frozenset(
 # Names before a noun that modifies them, as the annotators of RadGraph have it.
 _LED_BY_NAME = frozenset({("pacer", "lead"), ("pacemaker", "lead"), ("fluid", "overload")})
 # Words for devices of any kind, as headings have them.
+_GLANDS = frozenset(("node", "gland"))
 _DEVICE_KINDS = frozenset("line tube device catheter drain hardware apparatus equipment".split())
 _LISTING = frozenset(("conjunction", "comma", "negation", "versus", "placeholder"))
 # Conditions of a structure that stand side by side ("tortuous calcified aorta"); other states qualify the one that follows.
@@ -98,6 +99,7 @@ _COMPLETING = frozenset(
 # Words that may join two adjectives of one noun: "persistent but smaller effusion".
 _CONTRASTING = frozenset(("but", "though", "although", "yet", "albeit"))
 # What stands beside a finding is where it is: "effusion with adjacent atelectasis".
+_INSTEAD = frozenset("just only merely simply".split())
 _BESIDE = frozenset(
     "associated adjacent overlying underlying subjacent accompanying ipsilateral compressive passive concomitant surrounding neighboring neighbouring".split()
 )
@@ -133,6 +135,7 @@ _LIKELIHOODS = frozenset(
     }
     | {"possible", "probable", "questionable", "question", "presumably", "?"}
 )
+_COMPARED = frozenset(("less likely", "more likely", "most likely"))
 _VALUE_MARKS = frozenset((":", "=", "-", "--"))
 _CAUSES = ("due to", "secondary to", "related to", "caused by", "resulting from", "from underlying")
 _IDENTITY = frozenset(("is", "are", "was", "were"))
@@ -243,7 +246,7 @@ def read_statements(
     tokens: Sequence[str], phrases: list[Phrase], tail: list[Joint], classes: WordClasses
 ) -> Statements:
     """Return the statements of a sentence."""
-    return _Reader(tokens, _drop_heading(_drop_technique(phrases, tail)), tail, classes).read()
+    return _Reader(tokens, _join_organs(_drop_heading(_drop_technique(phrases, tail))), tail, classes).read()
 
 
 def _drop_heading(phrases: list[Phrase]) -> list[Phrase]:
@@ -287,6 +290,27 @@ def _drop_technique(phrases: list[Phrase], tail: list[Joint]) -> list[Phrase]:
             carried = []
         kept.append(phrase)
     return kept
+
+
+def _join_organs(phrases: list[Phrase]) -> list[Phrase]:
+    """Join a state and an adjective to the organs that the adjective is of: "enlarged hilar or mediastinal lymph nodes"."""
+    joined: list[Phrase] = []
+    for phrase in phrases:
+        before = joined[-1] if joined else None
+        if (
+            before is not None
+            and [joint.kind for joint in phrase.joints] == ["conjunction"]
+            and phrase.is_anatomy_only
+            and phrase.words[0].text.endswith(_PLACE_ADJECTIVES)
+            and stem(phrase.words[-1].text) in _GLANDS
+            and before.words[-1].is_anatomy
+            and before.words[-1].text.endswith(_PLACE_ADJECTIVES)
+            and all(word.is_state or word.is_modifier for word in before.words[:-1])
+        ):
+            joined[-1] = Phrase([*before.words, *phrase.words], before.joints)
+        else:
+            joined.append(phrase)
+    return joined
 
 
 def _means_both_things(phrase: Phrase, later: Sequence[Phrase]) -> bool:
@@ -380,7 +404,17 @@ class _Reader:
         """Return the token where a new clause begins before this phrase, or None if the phrase belongs to the clause."""
         phrase = self.phrases[index]
         if phrase.words[0].text == "none":
-            return phrase.start  # "effusion on the left, none on the right"
+            # "effusion on the left, none on the right"; "right: small, left: none" began with the side
+            begun = clause == [index - 1] and self._is_a_side(self.phrases[index - 1])
+            return None if begun else phrase.start
+        following = self.phrases[index + 1] if index + 1 < len(self.phrases) else None
+        if (
+            following is not None
+            and following.words[0].text == "none"
+            and not phrase.joined_by("preposition")
+            and self._is_a_side(phrase)
+        ):
+            return phrase.start
         for joint in reversed(phrase.joints):
             if joint.text == "otherwise" and not phrase.joined_by("comma"):
                 continue  # "lungs otherwise clear"
@@ -436,6 +470,8 @@ class _Reader:
             ):
                 return start
             return None
+        if self._tells_again(index, clause, separator):
+            return start
         if (
             phrase.words[0].is_anatomy
             and not phrase.has_observation
@@ -452,6 +488,8 @@ class _Reader:
             return start  # "effusion smaller, edema gone"
         if denied and not phrase.joined_by("negation", "without"):
             first = phrase.words[0]
+            if separator is not None and separator.kind == "comma" and self.tokens[separator.end] in _INSTEAD:
+                return start  # "no pneumonia, just scarring"
             if first.is_state and first.text in _PLAIN_STATES and phrase.has_anatomy:
                 return start
             if (
@@ -497,6 +535,9 @@ class _Reader:
                 return start
         return None
 
+    def _is_a_side(self, phrase: Phrase) -> bool:
+        return all(word.is_anatomy and self._is_bare_side(word) for word in phrase.words)
+
     def _contrasts_adjectives(self, index: int, clause: list[int]) -> bool:
         """Whether "but" joins adjectives of one noun ("persistent but smaller effusion") or of one subject ("enlarged but stable")."""
         phrase, before = self.phrases[index], self.phrases[clause[-1]]
@@ -506,6 +547,31 @@ class _Reader:
         if phrase.is_modifier_only:
             return following is None or following.joined_by("comma", "conjunction", "break")
         return before.is_modifier_only and not before.joined_by("copula") and phrase.words[0].is_modifier
+
+    def _tells_again(self, index: int, clause: list[int], separator: Joint | None) -> bool:
+        """Whether a finding with a predicate of its own follows one that had its own.
+
+        "The left effusion has decreased and the right effusion has resolved", "a left effusion remains, and the right has …".
+        """
+        phrase = self.phrases[index]
+        following = self.phrases[index + 1] if index + 1 < len(self.phrases) else None
+        if (
+            separator is None
+            or separator.text not in {"and", ","}
+            or not phrase.has_observation
+            or phrase.joined_by("preposition", "with", "without", "suggest", "negation")
+            or following is None
+            or not (following.is_modifier_only or following.has_state)
+            or following.has_observation
+            or [joint.kind for joint in following.joints] != ["copula"]
+        ):
+            return False
+        remains = any(joint.kind == "copula" and joint.start < separator.start for joint in phrase.joints)
+        return remains or any(
+            [joint.kind for joint in self.phrases[at].joints] == ["copula"]
+            and (self.phrases[at].is_modifier_only or self.phrases[at].has_state)
+            for at in clause
+        )
 
     def _tells_change(self, phrase: Phrase) -> bool:
         """Whether a finding and its change make a statement without a verb."""
@@ -881,6 +947,15 @@ class _Reader:
             self._state_heads(phrase.words, phrase.words)  # "no effusion on the left; trace on the right"
             now.group = [phrase.words[-1]]
             return
+        if (
+            following is None
+            and phrase.joined_by("negation")
+            and [word.text for word in phrase.words] == ["acute"]
+            and not now.group
+            and not now.topics
+        ):
+            now.group = [self._mention(phrase.words[0])]  # "Nothing acute."
+            return
         if phrase.joined_by("copula"):
             for finding in now.earlier:
                 self._modify(phrase.words, finding)
@@ -1155,6 +1230,8 @@ class _Reader:
     def _carry_over_list(self, now: _Clause, phrase: Phrase, heads: list[Word], placed: bool) -> None:
         """Carry places, sides and modifiers of a list to its next finding (`placed`: a place of its own follows)."""
         denied = self._denied(now.indices, now.indices[now.place])
+        if phrase.joined_by("negation", "without") and not self._denied(now.indices, now.indices[now.place - 1]):
+            return  # "left effusion and no pneumothorax"
         if not phrase.joined_by("conjunction", "versus") and (denied or not self._and_ends_list(now.later)):
             return
         alternative = phrase.joined_by("versus") or self._alternative(phrase)
@@ -1290,6 +1367,8 @@ class _Reader:
     def _new_item(phrase: Phrase) -> bool:
         """Whether the phrase opens another item of a list rather than an explanation ("and probable effusion")."""
         kinds = [joint.kind for joint in phrase.joints]
+        if phrase.joints[-1].text in _COMPARED:
+            return False  # "likely atelectasis and less likely aspiration"
         return (
             "with" in kinds
             or "existential" in kinds
