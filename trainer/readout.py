@@ -254,7 +254,8 @@ def gradient_maps(
         slopes = torch.stack([torch.autograd.grad(one, images, retain_graph=True)[0].abs().sum(1) for one in found])
     size = images.shape[-1]
     width = min(6 * (size // 16) + 1, size // 2 * 2 - 1)
-    return gaussian_blur(slopes, [width, width], [size / 16, size / 16])
+    smooth: Tensor = gaussian_blur(slopes, [width, width], [size / 16, size / 16])
+    return smooth
 
 
 def on_grid(x: Tensor, grid: tuple[int, int]) -> Tensor:
