@@ -209,7 +209,7 @@ class Bench:
         )
         figures["zero_shot"] = mean_of_known(aurocs(scores, self.labels.values[test][:, [i for i, _ in asked]]))
         regions = regions_of(self.folder / "boxes.json", self.folder / "labels.csv", "test")
-        found, _ = ground(run, regions, self.folder, cache=cache)
+        found, _ = ground(run, regions, self.folder, kind="attention", cache=cache)
         grounding = macro(found)
         figures |= {name: grounding[name] for name in ("pointing", "pointing_blind", "mass")}
         found, _ = ground(run, regions, self.folder, kind="gradient", cache=cache)

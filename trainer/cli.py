@@ -245,9 +245,9 @@ class FeatureKind(str, Enum):
 
 
 class MapKind(str, Enum):
+    gradient = "gradient"
     attention = "attention"
     evidence = "evidence"
-    gradient = "gradient"
 
 
 class Uncertain(str, Enum):
@@ -271,7 +271,7 @@ MapOption = Annotated[
     MapKind,
     typer.Option(
         "--map",
-        help="Where a finding is looked for, what each place adds to its score, or which pixels the score depends on.",
+        help="Which pixels a finding's score depends on, where its query looks, or what each place adds to its score.",
     ),
 ]
 
@@ -350,7 +350,7 @@ def zeroshot_cli(
     heat_maps: Annotated[
         Path | None, typer.Option("--heat-maps", metavar="FOLDER", help="Write a picture of each image and finding.")
     ] = None,
-    map_kind: MapOption = MapKind.attention,
+    map_kind: MapOption = MapKind.gradient,
     json: JsonOption = False,
     batch_size: BatchOption = 32,
 ) -> None:
@@ -468,7 +468,7 @@ def ground_cli(
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="Images of one split of the labels: test.")
     ] = None,
-    map_kind: MapOption = MapKind.attention,
+    map_kind: MapOption = MapKind.gradient,
     images: ImageRootOption = None,
     cache: CacheOption = None,
     output: Annotated[

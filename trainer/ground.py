@@ -1,4 +1,4 @@
-"""Grounding: does the attention of a finding's query lie where the finding is?
+"""Grounding: does a finding's heat map lie where the finding is?
 
 Measures per class, over the images in which it is marked, and their mean over the classes:
 
@@ -56,7 +56,7 @@ def ground(
     regions: Sequence[Region],
     root: Path,
     *,
-    kind: Map = "attention",
+    kind: Map = "gradient",
     cache: Path | None = None,
     batch_size: int = 64,
 ) -> tuple[list[Grounding], dict[str, str]]:

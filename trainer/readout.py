@@ -35,6 +35,7 @@ from trainer.objectives import Local, Objective, ReportGraph, StateClassificatio
 if TYPE_CHECKING:
     from trainer.data.tokenizer import Tokenizer
 
+_CELLS = 64  # of a map of gradients, which are smooth, a side
 Map = Literal["attention", "evidence", "gradient"]
 _PREFERRED = ("answers", "state", "graph", "report", "words")
 _SIDES = (None, "left", "right")
@@ -188,7 +189,7 @@ def finding_maps(
     images: Tensor,
     concept: Tensor,
     side: Tensor,
-    kind: Map = "attention",
+    kind: Map = "gradient",
 ) -> Tensor:
     """Where each image (B, C, H, W) shows each query: (U, B, h, w), higher is more; see `maps` and `gradient_maps`."""
     if kind == "gradient":
@@ -243,10 +244,10 @@ def maps(
 def gradient_maps(
     model: Model, objective: Objective, bank: ConceptBank, images: Tensor, concept: Tensor, side: Tensor
 ) -> Tensor:
-    """What in each image (B, C, H, W) the score of each query depends on: (U, B, H, W), for any objective.
+    """What in each image (B, C, H, W) the score of each query depends on: (U, B, h, w), at most 64 × 64, for any objective.
 
-    Σ_channels |∂ score / ∂ pixel| (Simonyan et al. 2014), smoothed by a Gaussian of a sixteenth of the image: single pixels are noise. A
-    backward pass for each query.
+    Σ_channels |∂ score / ∂ pixel| (Simonyan et al. 2014), smoothed by a Gaussian of a sixteenth of the image: single pixels are
+    noise. A backward pass for each query.
     """
     with torch.enable_grad():
         images = images.detach().requires_grad_(True)
@@ -255,7 +256,8 @@ def gradient_maps(
     size = images.shape[-1]
     width = min(6 * (size // 16) + 1, size // 2 * 2 - 1)
     smooth: Tensor = gaussian_blur(slopes, [width, width], [size / 16, size / 16])
-    return smooth
+    h, w = (min(side, _CELLS) for side in images.shape[2:])
+    return functional.adaptive_avg_pool2d(smooth, (h, w))
 
 
 def on_grid(x: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -62,7 +62,7 @@ def zeroshot(
     findings: Sequence[str] = (),
     *,
     heat_maps: Path | None = None,
-    kind: Map = "attention",
+    kind: Map = "gradient",
     batch_size: int = 32,
 ) -> ZeroShot:
     """Score findings in images.

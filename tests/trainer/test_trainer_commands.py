@@ -173,7 +173,7 @@ def test_ground_judges_the_classes_that_have_a_concept(
     trainer: Callable[..., Ended], run: Path, labels: Path, pairs: HandmadePairs, cache: Path
 ) -> None:
     where = ["--images", pairs.images, "--cache", cache]
-    for chosen in ([], ["--labels", labels, "--split", "test"], ["--map", "evidence"], ["--map", "gradient"]):
+    for chosen in ([], ["--labels", labels, "--split", "test"], ["--map", "evidence"], ["--map", "attention"]):
         ended = trainer("ground", run, labels.parent / "boxes.json", *where, *chosen, "--json")
         assert ended.code == 0, ended.err
         found = json.loads(ended.out)
