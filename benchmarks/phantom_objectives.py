@@ -33,11 +33,12 @@ from trainer.config import Config, load_config
 from trainer.data.cache import image_store
 from trainer.embed import compute_features, open_images
 from trainer.features import image_batches, rows_of_labels
-from trainer.findings import find_finding, names_of
+from trainer.findings import find_finding, findings_of, names_of
 from trainer.ground import ground, macro
 from trainer.labels import Labels, read_labels
 from trainer.pretrain import pretrain
 from trainer.probe import probe
+from trainer.readout import reading_term
 from trainer.regions import regions_of
 from trainer.run_folder import TrainedRun, last_figures, open_run
 from trainer.scores import aurocs, mean_of_known
@@ -54,6 +55,8 @@ FIGURES = (
     ("place 0.1", "by place, 10 %"),
     ("place 1", "by place, 100 %"),
     ("zero_shot", "zero-shot"),
+    ("zero_shot_place", "zero-shot by zone"),
+    ("zone", "which zone"),
     ("pointing", "pointing"),
     ("pointing_blind", "pointing, blind map"),
     ("pointing_gradient", "pointing, gradient"),
@@ -208,6 +211,7 @@ class Bench:
             run.model, run.objective, run.bank, batches, [found for _, found in asked], run.device
         )
         figures["zero_shot"] = mean_of_known(aurocs(scores, self.labels.values[test][:, [i for i, _ in asked]]))
+        figures |= self.by_zone(run, store, rows[test], self.by_place.values[test])
         regions = regions_of(self.folder / "boxes.json", self.folder / "labels.csv", "test")
         found, _ = ground(run, regions, self.folder, kind="attention", cache=cache)
         grounding = macro(found)
@@ -219,6 +223,28 @@ class Bench:
             "pointing_gradient_blind": grounding["pointing_blind"],
         }
         return figures
+
+    def by_zone(self, run: TrainedRun, store: Any, rows: Any, truth: Any) -> dict[str, float]:
+        """Zero-shot for findings of a zone of a lung ("nodule in the right upper lung zone"), which models of answers can be asked for.
+
+        `zone` is the same among the images in which the finding is somewhere: which of the six zones is it in? Models of whole
+        images are asked for the finding at its side.
+        """
+        named = [(column, name.split("/")) for column, name in enumerate(self.by_place.classes) if name.count("/") == 2]
+        places = reading_term(run.objective).score in ("answers", "state")
+        findings = findings_of(
+            [f"{side} {name}" + (f" in the {zone} lung zone" if places else "") for _, (name, side, zone) in named],
+            run.table,
+        )
+        batches = (images for _, images in image_batches(store, rows, run.config.data, run.device, 64))
+        scores = zero_shot_scores(run.model, run.objective, run.bank, batches, findings, run.device)
+        truth = truth[:, [column for column, _ in named]]
+        within = []
+        for at, (_, (name, _, _)) in enumerate(named):
+            same = [other for other, (_, parts) in enumerate(named) if parts[0] == name]
+            there = (truth[:, same] == 1).any(1)
+            within += list(aurocs(scores[there][:, [at]], truth[there][:, [at]]))
+        return {"zero_shot_place": mean_of_known(aurocs(scores, truth)), "zone": mean_of_known(within)}
 
     def write_table(self) -> None:
         lines = [

@@ -259,7 +259,9 @@ class Uncertain(str, Enum):
 FindingsOption = Annotated[
     str | None,
     typer.Option(
-        "--findings", metavar="NAMES", help="Names with commas between them, such as 'left pleural effusion'."
+        "--findings",
+        metavar="NAMES",
+        help="Names with commas between them, such as 'left pleural effusion' or 'nodule in the right upper lobe'.",
     ),
 ]
 ImageRootOption = Annotated[

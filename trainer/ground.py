@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from trainer.data.images import fit_square
 from trainer.errors import UserError
-from trainer.findings import Finding, find_finding, names_of
+from trainer.findings import Finding, find_finding, names_of, questions
 from trainer.probe import align
 from trainer.regions import Region
 from trainer.scores import mean_of_known
@@ -106,12 +106,11 @@ def ground(
         if not masks:
             left_out[name] = "nothing marked of it is inside the images"
             continue
-        concept = torch.tensor([finding.concept], device=run.device)
-        side = torch.tensor([int(finding.side)], device=run.device)
+        concept, side, place = questions([finding], run.device)
         heat = []
         with torch.no_grad():
             for _, batch in image_batches(store, np.asarray(of_class), run.config.data, run.device, batch_size):
-                drawn = finding_maps(run.model, run.objective, run.bank, batch, concept, side, kind)[0]
+                drawn = finding_maps(run.model, run.objective, run.bank, batch, concept, side, kind, place)[0]
                 heat.append(drawn.double().cpu().numpy())
         found.append(ground_class(name, lifted(np.concatenate(heat)), np.stack(masks)))
     if not found:

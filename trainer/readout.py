@@ -156,20 +156,41 @@ def phrase_batch(tokenizer: Tokenizer, table: ConceptTable, concept: Tensor, sid
 
 @torch.no_grad()
 def scores(
-    model: Model, objective: Objective, bank: ConceptBank, features: PatchFeatures, concept: Tensor, side: Tensor
+    model: Model,
+    objective: Objective,
+    bank: ConceptBank,
+    features: PatchFeatures,
+    concept: Tensor,
+    side: Tensor,
+    place: Tensor | None = None,
 ) -> Tensor:
-    """How much each image (B) speaks for each query (U,), (U,) being present: (U, B), higher is more."""
-    return _scores(model, objective, bank, features, concept, side)
+    """How much each image (B) speaks for each query (U,), (U,) being present: (U, B), higher is more.
+
+    `place` (U, 2) is the concept and side of an anatomy that it is asked for, −1 where none is (`Model.ask`). UserError for an
+    objective that compares whole images and so cannot say where.
+    """
+    return _scores(model, objective, bank, features, concept, side, place)
 
 
 def _scores(
-    model: Model, objective: Objective, bank: ConceptBank, features: PatchFeatures, concept: Tensor, side: Tensor
+    model: Model,
+    objective: Objective,
+    bank: ConceptBank,
+    features: PatchFeatures,
+    concept: Tensor,
+    side: Tensor,
+    place: Tensor | None,
 ) -> Tensor:
     term = reading_term(objective)
     if term.score == "answers":
-        return bank.scores(model.ask(features, concept, side).values, concept, side)
+        return bank.scores(model.ask(features, concept, side, place).values, concept, side)
     if isinstance(term, StateClassification):
-        return term.logits(model, model.ask(features, concept, side).values, concept, side)
+        return term.logits(model, model.ask(features, concept, side, place).values, concept, side)
+    if place is not None and bool((place >= 0).any()):
+        raise UserError(
+            f"A model trained with {term.name} compares whole images with texts and cannot be asked for a finding at a place; "
+            "ask for the finding alone."
+        )
     texts, _ = bank.texts(concept, side)  # (U, 3, d)
     if isinstance(term, Local):
         both = torch.cat([texts[:, 0], texts[:, 2]])[:, None]  # (2U, 1, d)
@@ -190,12 +211,13 @@ def finding_maps(
     concept: Tensor,
     side: Tensor,
     kind: Map = "gradient",
+    place: Tensor | None = None,
 ) -> Tensor:
     """Where each image (B, C, H, W) shows each query: (U, B, h, w), higher is more; see `maps` and `gradient_maps`."""
     if kind == "gradient":
-        return gradient_maps(model, objective, bank, images, concept, side)
+        return gradient_maps(model, objective, bank, images, concept, side, place)
     with torch.no_grad():
-        return maps(model, objective, bank, model.encode_images(images), concept, side, kind)
+        return maps(model, objective, bank, model.encode_images(images), concept, side, kind, place)
 
 
 @torch.no_grad()
@@ -207,6 +229,7 @@ def maps(
     concept: Tensor,
     side: Tensor,
     kind: Literal["attention", "evidence"] = "attention",
+    place: Tensor | None = None,
 ) -> Tensor:
     """Where each image shows each query: (U, B, h, w), on the grid of the encoder, higher is more.
 
@@ -215,7 +238,7 @@ def maps(
     """
     term = reading_term(objective)
     if term.score in ("answers", "state"):
-        answers = model.ask(features, concept, side)
+        answers = model.ask(features, concept, side, place)
         if kind == "attention":
             return on_grid(answers.attention, features.grid)
         if isinstance(term, StateClassification):
@@ -242,7 +265,13 @@ def maps(
 
 
 def gradient_maps(
-    model: Model, objective: Objective, bank: ConceptBank, images: Tensor, concept: Tensor, side: Tensor
+    model: Model,
+    objective: Objective,
+    bank: ConceptBank,
+    images: Tensor,
+    concept: Tensor,
+    side: Tensor,
+    place: Tensor | None = None,
 ) -> Tensor:
     """What in each image (B, C, H, W) the score of each query depends on: (U, B, h, w), at most 64 × 64, for any objective.
 
@@ -251,7 +280,7 @@ def gradient_maps(
     """
     with torch.enable_grad():
         images = images.detach().requires_grad_(True)
-        found = _scores(model, objective, bank, model.encode_images(images), concept, side).sum(1)  # (U,)
+        found = _scores(model, objective, bank, model.encode_images(images), concept, side, place).sum(1)  # (U,)
         slopes = torch.stack([torch.autograd.grad(one, images, retain_graph=True)[0].abs().sum(1) for one in found])
     size = images.shape[-1]
     width = min(6 * (size // 16) + 1, size // 2 * 2 - 1)

@@ -18,7 +18,7 @@ from trainer.config import Config
 from trainer.data.cache import ImageStore, image_store
 from trainer.data.graphs import Split
 from trainer.features import image_batches, pooled_features, rows_of_labels
-from trainer.findings import Finding, find_finding, names_of
+from trainer.findings import Finding, find_finding, names_of, questions
 from trainer.graph.batch import GraphBatch, State
 from trainer.graph.concepts import SIDES_OF_A_QUERY
 from trainer.graph.states import close_states
@@ -269,12 +269,11 @@ def zero_shot_scores(
     device: torch.device,
 ) -> npt.NDArray[np.float32]:
     """Scores of findings in batches of normalised images: (images, findings)."""
-    concept = torch.tensor([finding.concept for finding in findings], device=device)
-    side = torch.tensor([int(finding.side) for finding in findings], device=device)
+    concept, side, place = questions(findings, device)
     found = [np.zeros((0, len(findings)), np.float32)]
     for images in batches:
         features = model.encode_images(images)
-        found.append(scores(model, objective, bank, features, concept, side).T.float().cpu().numpy())
+        found.append(scores(model, objective, bank, features, concept, side, place).T.float().cpu().numpy())
     return np.concatenate(found)
 
 

@@ -20,7 +20,7 @@ from trainer.checkpoint import write_text
 from trainer.data.augment import normalise
 from trainer.data.images import ImageError, load_image
 from trainer.errors import UserError
-from trainer.findings import Finding, findings_of
+from trainer.findings import Finding, findings_of, questions
 from trainer.graph.batch import QuerySide
 from trainer.readout import Map, finding_maps, scores
 from trainer.run_folder import TrainedRun
@@ -69,14 +69,13 @@ def zeroshot(
 
     Args:
         images: image files.
-        findings: names of concepts, with or without a side; by default those that most training reports speak of.
+        findings: names of concepts, with or without a side and a place; by default those that most training reports speak of.
         heat_maps: a folder for pictures of where each finding was looked for: `<image stem>.<finding>.png`.
     Raises:
         UserError: a finding that no concept has the name of, or no image that can be read.
     """
     asked = findings_of(list(findings), run.table) if findings else most_stated(run)
-    concept = torch.tensor([finding.concept for finding in asked], device=run.device)
-    side = torch.tensor([int(finding.side) for finding in asked], device=run.device)
+    concept, side, place = questions(asked, run.device)
     data = run.config.data
     read: list[Path] = []
     rejected: list[tuple[Path, str]] = []
@@ -94,13 +93,18 @@ def zeroshot(
             continue
         batch = normalise(torch.from_numpy(np.stack(pixels)).unsqueeze(1).to(run.device), data.mean, data.std)
         features = run.model.encode_images(batch)
-        found.append(scores(run.model, run.objective, run.bank, features, concept, side).T.float().cpu().numpy())
+        found.append(scores(run.model, run.objective, run.bank, features, concept, side, place).T.float().cpu().numpy())
         if heat_maps is not None:
-            drawn = finding_maps(run.model, run.objective, run.bank, batch, concept, side, kind).float().cpu().numpy()
-            for place, (path, grey) in enumerate(zip(read[-len(pixels) :], pixels, strict=True)):
+            drawn = (
+                finding_maps(run.model, run.objective, run.bank, batch, concept, side, kind, place)
+                .float()
+                .cpu()
+                .numpy()
+            )
+            for number, (path, grey) in enumerate(zip(read[-len(pixels) :], pixels, strict=True)):
                 for row, finding in enumerate(asked):
                     name = f"{names[path]}.{finding.name.replace('/', '-').replace(' ', '_')}.png"
-                    draw_heat_map(grey, drawn[row, place], heat_maps / name)
+                    draw_heat_map(grey, drawn[row, number], heat_maps / name)
     if not read:
         raise UserError(f"None of the {len(images)} images can be read; {rejected[0][0]}: {rejected[0][1]}")
     return ZeroShot(tuple(read), tuple(finding.name for finding in asked), np.concatenate(found), tuple(rejected))

@@ -9,6 +9,7 @@ from tiny_model import blob_pairs, tiny_model
 
 from trainer.bank import ConceptBank
 from trainer.data.tokenizer import learn_tokenizer
+from trainer.errors import UserError
 from trainer.graph.batch import State
 from trainer.graph.concepts import SIDES_OF_A_QUERY
 from trainer.model.config import ObjectiveConfig
@@ -137,6 +138,24 @@ def test_the_gradient_lies_on_the_pixels_that_the_score_depends_on() -> None:
     highest = heat.flatten(2).argmax(2)
     rows, columns = highest // 16, highest % 16
     assert ((rows >= 10) & (rows < 14) & (columns >= 2) & (columns < 6)).all()
+
+
+@pytest.mark.parametrize(("name", "places"), [("cga", True), ("state", True), ("clip", False), ("local", False)])
+def test_who_can_be_asked_for_a_finding_at_a_place(name: str, places: bool) -> None:
+    model = tiny_model().eval()
+    objective = make_objective(ObjectiveConfig(name=name), model).eval()
+    bank = ConceptBank(TABLE, 16)
+    fill_bank(bank, model, objective, [], TOKENIZER)
+    features = model.encode_images(torch.randn(2, 1, 16, 16))
+    concept, side = torch.tensor([hand.row("opacity")] * 2), torch.tensor([1, 1])
+    place = torch.tensor([[hand.row("lung"), 1], [-1, 0]])
+    if not places:
+        with pytest.raises(UserError, match="cannot be asked for a finding at a place"):
+            scores(model, objective, bank, features, concept, side, place)
+        return
+    found = scores(model, objective, bank, features, concept, side, place)
+    assert not torch.allclose(found[0], found[1])
+    torch.testing.assert_close(found[1], scores(model, objective, bank, features, concept, side)[1])
 
 
 def test_the_final_bank_has_the_closure_of_the_training() -> None:

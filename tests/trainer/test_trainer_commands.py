@@ -97,6 +97,13 @@ def test_findings_are_known_by_id_name_synonym_label_and_side() -> None:
         found = find_finding(name, table_of_concepts)
         assert found is not None
         assert (found.concept, found.side) == (row, QuerySide.LEFT)
+    for name in ("pleural effusion in the left lung", "left pleural_effusion at the lung", "Effusion/left/lung"):
+        found = find_finding(name, table_of_concepts)
+        assert found is not None, name
+        lung = table_of_concepts.row("anatomy", "lung")
+        assert (found.concept, found.side, found.place, found.place_side) == (row, QuerySide.LEFT, lung, QuerySide.LEFT)
+    assert find_finding("lung in the lung", table_of_concepts) is None
+    assert find_finding("effusion in the moon", table_of_concepts) is None
     assert find_finding("left heart", table_of_concepts) is None  # there is one
     assert find_finding("left right lung", table_of_concepts) is None
     with pytest.raises(UserError, match="Near to it: pleural effusion"):
@@ -123,6 +130,10 @@ def test_zeroshot_prints_scores_and_draws_maps(
         assert picture.size == (256, 256)
     alone = trainer("zeroshot", run, images[1], *asked, "--json")  # an image's score does not depend on its neighbours
     assert json.loads(alone.out)[0]["scores"] == pytest.approx(records[1]["scores"], abs=1e-5)
+    there = trainer("zeroshot", run, *images, "--findings", "nodule,nodule in the lung", "--json")
+    assert there.code == 0, there.err
+    for record in json.loads(there.out):
+        assert record["scores"]["nodule"] != record["scores"]["nodule in the lung"]
     by_itself = trainer("zeroshot", run, images[0], "-o", tmp_path / "scores.csv")
     assert by_itself.code == 0
     assert (tmp_path / "scores.csv").read_text(encoding="utf-8").startswith("image,")

@@ -64,9 +64,23 @@ class Model(nn.Module):
         features: PatchFeatures = self.image(images)
         return features
 
-    def ask(self, features: PatchFeatures, concept: Tensor, side: Tensor) -> Answers:
-        """Answers to the queries (U,), (U,) in all images."""
-        return self.attend.read(self.attention_logits(features, concept, side), self.attend.values(features.keys))
+    def ask(self, features: PatchFeatures, concept: Tensor, side: Tensor, place: Tensor | None = None) -> Answers:
+        """Answers to the queries (U,), (U,) in all images, `place` as `logits_at`."""
+        logits = self.attention_logits(features, concept, side)
+        if place is not None:
+            logits = self.logits_at(logits, features, place)
+        return self.attend.read(logits, self.attend.values(features.keys))
+
+    def logits_at(self, logits: Tensor, features: PatchFeatures, place: Tensor) -> Tensor:
+        """The attention of queries where that of a place is too, the product of both maps, as the relation stage has it.
+
+        Args:
+            logits: (U, B, heads, L) of the queries
+            place: (U, 2) concept and side of the anatomy, −1 for a query that asks of no place
+        """
+        at = torch.nonzero(place[:, 0] >= 0).flatten()
+        there = self.attention_logits(features, place[at, 0], place[at, 1])
+        return logits.index_add(0, at, there.to(logits.dtype))
 
     def attention_logits(self, features: PatchFeatures, concept: Tensor, side: Tensor) -> Tensor:
         """(U, B, heads, L): own logits, under guidance with the log-attention of the site added.

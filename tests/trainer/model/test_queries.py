@@ -66,6 +66,19 @@ def test_guidance_leads_to_the_site(guidance: str) -> None:
     torch.testing.assert_close(guided[1], free[1])  # no site
 
 
+def test_a_finding_at_a_place_is_looked_for_where_both_maps_are() -> None:
+    model = tiny_model()
+    features = model.encode_images(torch.randn(2, 1, 16, 16))
+    concept, side = torch.tensor([hand.row("opacity"), hand.row("effusion")]), torch.tensor([0, 1])
+    place = torch.tensor([[hand.row("lung"), 1], [-1, 0]])
+    asked = model.ask(features, concept, side, place)
+    free = model.ask(features, concept, side)
+    lung = model.ask(features, place[:1, 0], place[:1, 1]).attention[0]
+    expected = free.attention[0] * lung
+    torch.testing.assert_close(asked.attention[0], expected / expected.sum(-1, keepdim=True))
+    torch.testing.assert_close(asked.values[1], free.values[1])  # asked of no place
+
+
 def test_detached_guidance_gives_the_site_no_gradient() -> None:
     model = tiny_model(guidance="detached")
     features = model.encode_images(torch.randn(2, 1, 16, 16))
