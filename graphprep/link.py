@@ -43,7 +43,7 @@ _NORMAL = ("normal", "within normal", "within limits", "within the normal", "in 
 # Tissue that a finding's name may have ("airspace disease"), and the lung as a whole: where it is, is not said by them.
 _TISSUES = frozenset(("airspace", "alveoli", "pulmonary_interstitium", "pulmonary_parenchyma", "lung", "chest"))
 # Attributes that say how a finding is, and do not say what.
-_ONE = frozenset(("one", "ones"))
+_ONE = frozenset(("one", "ones", "that", "those"))
 _SAID_OF_FINDINGS = frozenset(("severity", "change", "extent"))
 _JOINING = frozenset(("and", "or", ",", "/", "&", "to"))
 
@@ -177,9 +177,9 @@ class Linker:
             ):
                 continue
             found = (
-                self._link_finding(items, index, modifiers, places_of)
+                self._link_one(items, index, modifiers, places_of, findings or before)
+                or self._link_finding(items, index, modifiers, places_of)
                 or self._link_other_side(items, index, modifiers, places_of, findings or before)
-                or self._link_one(items, index, modifiers, places_of, findings or before)
             )
             if found:
                 concepts[index] = found[0].concept

@@ -215,6 +215,12 @@ def _words_of(token: dict[str, Any]) -> frozenset[str]:
     return frozenset((lower,)) if isinstance(lower, str) else frozenset(lower or ())
 
 
+def _beyond_with(doc: Doc, cue: ConTextModifier, span: Span) -> bool:
+    """Whether what has resolved ended before the finding: "resolution of the edema with persistent effusions"."""
+    end = cue.modifier_span[1]
+    return end <= span.start and any(token.lower_ == "with" for token in doc[end : span.start])
+
+
 def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Sequence[int]) -> Context:
     """Say what several cues around one observation mean together."""
     if not cues:
@@ -243,7 +249,7 @@ def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Seque
 
     negated = [cue for cue in cues if cue.category == "NEGATED_EXISTENCE"]
     hedges = [cue for cue in cues if cue.category == "POSSIBLE_EXISTENCE" and not stops(cue)]
-    resolved = [cue for cue in cues if cue.category == "RESOLVED"]
+    resolved = [cue for cue in cues if cue.category == "RESOLVED" and not _beyond_with(doc, cue, span)]
     # "suggesting resolved pneumonia": what is between the hedge and the finding counts
     if resolved and all(hedge.modifier_span[0] < resolved[-1].modifier_span[0] < span.start for hedge in hedges):
         return Context("absent", temporality)

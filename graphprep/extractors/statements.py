@@ -71,6 +71,7 @@ _SMALL = frozenset(("small", "tiny", "trace", "slight"))
 # What belongs to the finding that has it, and lies where that lies.
 _FEATURES = frozenset("bronchogram cavitation cavity calcification loss".split())
 # Findings that are signs of something rather than diagnoses.
+_INSIDE = frozenset("bronchogram cavitation level".split())
 _SIGNS = frozenset(
     "opacity opacification density infiltrate nodule marking accentuation blunting blunted haziness thickening lucency consolidation calcification prominence pattern disease process change crowding".split()
 )
@@ -135,6 +136,7 @@ _LIKELIHOODS = frozenset(
     }
     | {"possible", "probable", "questionable", "question", "presumably", "?"}
 )
+_COMPARATIVES = frozenset("larger greater worse more smaller less".split())
 _COMPARED = frozenset(("less likely", "more likely", "most likely"))
 _VALUE_MARKS = frozenset((":", "=", "-", "--"))
 _CAUSES = ("due to", "secondary to", "related to", "caused by", "resulting from", "from underlying")
@@ -311,6 +313,15 @@ def _join_organs(phrases: list[Phrase]) -> list[Phrase]:
         else:
             joined.append(phrase)
     return joined
+
+
+def _are_inside(phrase: Phrase, heads: Sequence[Word]) -> bool:
+    """Whether the phrase names what an opacity has in itself: "consolidation with air bronchograms"."""
+    return (
+        phrase.joined_by("with")
+        and not phrase.joined_by("negation", "without")
+        and all(stem(head.text.split()[-1]) in _INSIDE for head in heads)
+    )
 
 
 def _means_both_things(phrase: Phrase, later: Sequence[Phrase]) -> bool:
@@ -873,7 +884,11 @@ class _Reader:
             or (phrase.joined_by("colon") and not now.group_is_state)  # "Consolidation: right lower lobe"
             or all(word.entry.side is not None or word.text.endswith("ally") for word in phrase.words)
         ):
-            self._locate(now.group, head, owned=any(joint.text == "of" for joint in phrase.joints))
+            before = self.tokens[phrase.joints[0].start - 1] if phrase.joints else ""
+            group = (
+                now.group[-1:] if before in _COMPARATIVES else now.group
+            )  # "edema and effusions, larger on the right"
+            self._locate(group, head, owned=any(joint.text == "of" for joint in phrase.joints))
             if stem(now.group[-1].text.split()[-1]) in _FEATURES:
                 for finding in now.companions:  # "consolidation with air bronchograms in the left base"
                     if not self._places_of(finding):
@@ -1134,7 +1149,7 @@ class _Reader:
             now.group = heads
             return
         before = now.group
-        if self._beside(phrase) and not now.group_is_state:
+        if (self._beside(phrase) or _are_inside(phrase, heads)) and not now.group_is_state:
             self._give_sides_beside(now.group, heads)
         suggested = self._read_suggestion(now, phrase, following, heads)
         self._spread_unchanged(now, phrase, heads)
@@ -1142,7 +1157,12 @@ class _Reader:
         self._place_at_topics(now, phrase, heads)
         if suggested or not _is_listed(phrase):
             now.companions = []
-        if now.group and not now.group_is_state and not suggested and self._beside(phrase):
+        if (
+            now.group
+            and not now.group_is_state
+            and not suggested
+            and (self._beside(phrase) or _are_inside(phrase, heads))
+        ):
             self._carry_place(now.group, heads, alternative=False, denied=False)
         if (
             now.group
