@@ -188,7 +188,7 @@ def _scores(
         return term.logits(model, model.ask(features, concept, side, place).values, concept, side)
     if place is not None and bool((place >= 0).any()):
         raise UserError(
-            f"A model trained with {term.name} compares whole images with texts and cannot be asked for a finding at a place; "
+            f"A model trained with {term.name} answers no questions and cannot be asked for a finding at a place; "
             "ask for the finding alone."
         )
     texts, _ = bank.texts(concept, side)  # (U, 3, d)

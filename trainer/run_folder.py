@@ -14,6 +14,7 @@ Nothing of the text encoder is needed to read images: the bank holds its texts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -143,6 +144,7 @@ def model_card(
         ),
         f"| graphs | sha256 of manifest.json `{data.graphs.fingerprint}` |",
         f"| concept bank | {known:,} statements seen, of {SIDES_OF_A_QUERY * len(data.table):,} questions |",
+        *_started_from(config.run.start_from),
         "",
         *data.notes,
         *([""] if data.notes else []),
@@ -166,6 +168,15 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _started_from(run: Path | None) -> list[str]:
+    """Which run the weights are from that this one began with, and by its hash which encoder."""
+    if run is None:
+        return []
+    encoder = run / "encoder.safetensors"
+    known = f", encoder sha256 `{hashlib.sha256(encoder.read_bytes()).hexdigest()}`" if encoder.is_file() else ""
+    return [f"| started from | {run.resolve().name}{known} |"]
 
 
 def _share(value: float | None) -> str:

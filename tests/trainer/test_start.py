@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import hand_batches as hand
@@ -46,6 +47,9 @@ def test_all_weights_and_the_tokenizer_go_over(first: Path, pairs: HandmadePairs
         assert (after[name] - before[name]).norm() < 0.2 * (other[name] - before[name]).norm(), name
     tokenizers = [Tokenizer.load(run / "tokenizer", 48).fingerprint for run in (first, started)]
     assert tokenizers[0] == tokenizers[1]
+    encoder = hashlib.sha256((first / "encoder.safetensors").read_bytes()).hexdigest()
+    assert f"| started from | run, encoder sha256 `{encoder}` |" in (started / "README.md").read_text(encoding="utf-8")
+    assert "started from" not in (unrelated / "README.md").read_text(encoding="utf-8")
 
 
 def test_another_objective_takes_what_it_shares(first: Path, pairs: HandmadePairs, cache: Path, tmp_path: Path) -> None:
