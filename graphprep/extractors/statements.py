@@ -102,7 +102,7 @@ _CONTRASTING = frozenset(("but", "though", "although", "yet", "albeit"))
 # What stands beside a finding is where it is: "effusion with adjacent atelectasis".
 _INSTEAD = frozenset("just only merely simply".split())
 _BESIDE = frozenset(
-    "associated adjacent overlying underlying subjacent accompanying ipsilateral compressive passive concomitant surrounding neighboring neighbouring".split()
+    "associated adjacent overlying underlying subjacent accompanying ipsilateral compressive passive concomitant residual postobstructive surrounding neighboring neighbouring".split()
 )
 # What a structure is said to have, after what it is said to be: "aorta is tortuous and shows calcification".
 _HAVING = frozenset("demonstrates demonstrate shows show contains contain exhibits exhibit displays has have".split())
@@ -1045,8 +1045,9 @@ class _Reader:
 
     def _add_what_waited(self, now: _Clause, phrase: Phrase, heads: list[Word]) -> None:
         """Link modifiers and places that waited for a noun to the heads of the phrase, and the changes that spread over a list."""
-        if not _is_listed(phrase) or not now.group:
-            now.spreading = []
+        denies = phrase.joined_by("negation", "without")
+        if not _is_listed(phrase) or not now.group or denies:
+            now.spreading = []  # "placement of a catheter, and no pneumothorax"
         if phrase.joints and phrase.joints[0].text in {"of", "in"}:
             now.spreading = [
                 word
@@ -1056,7 +1057,7 @@ class _Reader:
         elif now.spreading and phrase.has_observation:
             # "removal of the tube and the catheter", "no new effusion, edema or fracture"
             now.waiting_modifiers += now.spreading
-        if phrase.joined_by("negation", "without"):
+        if denies:
             first = phrase.words[0]
             now.spreading = [first] if self._canonical(first) == "new" and phrase.has_observation else []
         self._modify(now.waiting_modifiers, heads[0])
