@@ -27,6 +27,10 @@ _GONE = (("change", "resolved"), ("change", "removed"))
 _NO_END = re.compile(
     r"\bneither .* nor |\bno (evidence|sign|signs|indication) that |\b(failure|failed) of |\b(to|until|ensure|confirm|document|verify)( complete| full| radiographic)?$"
 )
+# "No change in the pneumothorax or the effusion": both are there.
+_UNCHANGED = re.compile(
+    r"\b(no|without)( \w+){0,2} (change|changes|difference|increase|decrease|improvement|progression|worsening) (in|of)\b"
+)
 _DENIALS = frozenset(("no", "without"))
 _SAID_OF_CHANGE = frozenset(("little", "significant", "interval"))
 _PLURAL_PRONOUNS = frozenset(("these", "those", "they", "both"))
@@ -121,7 +125,9 @@ class SentenceReader:
                 found[word.start] = Context("uncertain", found[word.start].temporality)
         for first, second in statements.or_pairs:
             pair = (found[first.start], found[second.start])
-            if all(context.assertion != "absent" for context in pair):
+            if all(context.assertion != "absent" for context in pair) and not _UNCHANGED.search(
+                " ".join(tokens[: first.start]).lower()
+            ):
                 found[first.start] = Context("uncertain", pair[0].temporality)
                 found[second.start] = Context("uncertain", pair[1].temporality)
         for suggestion in _placeholder_hedged(statements, phrases):

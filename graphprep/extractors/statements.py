@@ -102,7 +102,7 @@ _CONTRASTING = frozenset(("but", "though", "although", "yet", "albeit"))
 # What stands beside a finding is where it is: "effusion with adjacent atelectasis".
 _INSTEAD = frozenset("just only merely simply".split())
 _BESIDE = frozenset(
-    "associated adjacent overlying underlying subjacent accompanying ipsilateral compressive passive concomitant residual postobstructive surrounding neighboring neighbouring".split()
+    "associated adjacent overlying underlying subjacent accompanying ipsilateral compressive passive concomitant postobstructive surrounding neighboring neighbouring".split()
 )
 # What a structure is said to have, after what it is said to be: "aorta is tortuous and shows calcification".
 _HAVING = frozenset("demonstrates demonstrate shows show contains contain exhibits exhibit displays has have".split())
