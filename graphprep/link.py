@@ -347,6 +347,8 @@ class Linker:
                 others = [other for other in before if other is before[-1] or other not in apart]
                 place_words = place_words.union(*(self._words_of(items, other) for other in others))
                 linked = self._finding_concept(own_words, modifier_words, place_words, place)
+            if linked is None and own_words == {"acute"} and items[head].assertion == "absent":
+                linked = self._finding_concept({"abnormality"}, {"acute"}, place_words, place)  # "nothing acute"
             if linked is None:
                 continue
             concept, uses_place = linked
