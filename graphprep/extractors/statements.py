@@ -884,11 +884,13 @@ class _Reader:
             or (phrase.joined_by("colon") and not now.group_is_state)  # "Consolidation: right lower lobe"
             or all(word.entry.side is not None or word.text.endswith("ally") for word in phrase.words)
         ):
-            before = self.tokens[phrase.joints[0].start - 1] if phrase.joints else ""
-            group = (
-                now.group[-1:] if before in _COMPARATIVES else now.group
-            )  # "edema and effusions, larger on the right"
-            self._locate(group, head, owned=any(joint.text == "of" for joint in phrase.joints))
+            before = self.tokens[max(phrase.joints[0].start - 2, 0) : phrase.joints[0].start] if phrase.joints else []
+            group = now.group
+            if self._is_a_side(phrase) and not _COMPARATIVES.isdisjoint(before):
+                # "edema and bilateral effusions, larger on the right"
+                group = [finding for finding in now.group[-1:] if not self._places_of(finding)]
+            if group:
+                self._locate(group, head, owned=any(joint.text == "of" for joint in phrase.joints))
             if stem(now.group[-1].text.split()[-1]) in _FEATURES:
                 for finding in now.companions:  # "consolidation with air bronchograms in the left base"
                     if not self._places_of(finding):
