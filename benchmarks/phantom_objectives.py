@@ -38,7 +38,7 @@ from trainer.ground import ground, macro
 from trainer.labels import Labels, read_labels
 from trainer.pretrain import pretrain
 from trainer.probe import probe
-from trainer.readout import reading_term
+from trainer.readout import answers_questions
 from trainer.regions import regions_of
 from trainer.run_folder import TrainedRun, last_figures, open_run
 from trainer.scores import aurocs, mean_of_known
@@ -231,7 +231,7 @@ class Bench:
         images are asked for the finding at its side.
         """
         named = [(column, name.split("/")) for column, name in enumerate(self.by_place.classes) if name.count("/") == 2]
-        places = reading_term(run.objective).score in ("answers", "state")
+        places = answers_questions(run.objective)
         findings = findings_of(
             [f"{side} {name}" + (f" in the {zone} lung zone" if places else "") for _, (name, side, zone) in named],
             run.table,

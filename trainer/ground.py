@@ -75,7 +75,7 @@ def ground(
 
     from trainer.embed import open_images
     from trainer.features import image_batches
-    from trainer.readout import finding_maps
+    from trainer.readout import answers_questions, finding_maps
 
     known = names_of(run.table)
     asked: dict[str, Finding] = {}
@@ -84,6 +84,8 @@ def ground(
         finding = find_finding(name, run.table, known)
         if finding is None:
             left_out[name] = "no concept of the run has this name"
+        elif finding.place >= 0 and not answers_questions(run.objective):
+            left_out[name] = "this model cannot be asked for a place"
         else:
             asked[name] = finding
     judged = [region for region in regions if region.name in asked]

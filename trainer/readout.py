@@ -48,6 +48,11 @@ def reading_term(objective: Objective) -> Term:
     return min(terms, key=lambda term: _PREFERRED.index(term.score))
 
 
+def answers_questions(objective: Objective) -> bool:
+    """Whether its models answer queries, and so can be asked for a finding at a place."""
+    return reading_term(objective).score in ("answers", "state")
+
+
 # The bank
 
 

@@ -27,7 +27,7 @@ from trainer.losses.gather import world_size
 from trainer.model.model import Model
 from trainer.objectives import Cascade, Clip, Context, Objective, ReportGraph, Scene, Step
 from trainer.probe import probe
-from trainer.readout import fill_bank, scores
+from trainer.readout import answers_questions, fill_bank, scores
 from trainer.scores import aurocs, mean_of_known, recall_at
 from trainer.training_data import TrainingData, decoders
 
@@ -197,10 +197,12 @@ class Validator:
         """Zero-shot AUROC on the validation images of labels.csv, over the classes that a concept has the name of."""
         rows = labels.rows("val")
         batches = (images for _, images in self._label_batches(rows))
-        found = zero_shot_scores(
-            model, objective, bank, batches, [finding for _, finding in self._findings], self._device
-        )
-        columns = [column for column, _ in self._findings]
+        places = answers_questions(objective)
+        asked = [(column, finding) for column, finding in self._findings if places or finding.place < 0]
+        if not asked:
+            return {}
+        found = zero_shot_scores(model, objective, bank, batches, [finding for _, finding in asked], self._device)
+        columns = [column for column, _ in asked]
         return {"validation/zero_shot_auroc": mean_of_known(aurocs(found, labels.values[rows][:, columns]))}
 
     def _label_batches(self, rows: npt.NDArray[np.int64]) -> Iterator[tuple[slice, Tensor]]:

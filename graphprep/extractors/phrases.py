@@ -234,7 +234,9 @@ class PhraseCutter:
     def _stands_for_noun(self, lower: Sequence[str], at: int, words: Sequence[Word]) -> bool:
         """Whether "none" or "one" takes the place of a finding: "none on the right", "a small one cannot be excluded"."""
         after = lower[at + 1 : at + 4]
-        if lower[at] in {"that", "those"} and after[:1] in (["on"], ["in"], ["at"]) and at:  # "whereas that on the right has enlarged"
+        if (
+            lower[at] in {"that", "those"} and after[:1] in (["on"], ["in"], ["at"]) and at
+        ):  # "whereas that on the right has enlarged"
             place = after[2:] if after[1:2] == ["the"] else after[1:]
             return bool(place) and self._lexicon.side(place[0]) is not None
         if lower[at] == "none":

@@ -110,6 +110,23 @@ def test_findings_are_known_by_id_name_synonym_label_and_side() -> None:
         findings_of(["pleural efusion"], table_of_concepts)
 
 
+@pytest.mark.parametrize(("objective", "judged"), [("cga", True), ("clip", False)])
+def test_classes_with_a_place_are_left_to_models_that_answer(
+    pairs: HandmadePairs, cache: Path, labels: Path, tmp_path: Path, objective: str, judged: bool
+) -> None:
+    with labels.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    column = rows[0].index("opacity/left/upper")
+    kept = [[*row[:3], row[column]] for row in rows]
+    kept[0][3] = "opacity in the left lung"
+    with (tmp_path / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(kept)
+    given = {"run.graphs": pairs.graphs, "run.cache": cache, "run.output": tmp_path / "run", "run.max_steps": 1}
+    given |= {"run.labels": tmp_path / "labels.csv", "run.label_images": pairs.images, "objective.name": objective}
+    figures = pretrain(load_config(None, {**TINY, **given}), progress=False).figures
+    assert ("validation/zero_shot_auroc" in figures) == judged
+
+
 # Commands
 
 
