@@ -7,7 +7,7 @@
 
 For every objective the learning rate is chosen from one small grid with seed 0, by the linear probe on the validation split;
 the chosen rate is run with the other seeds. Judged on patients of the test split: linear probe with 1 %, 10 % and all training
-patients, the same per finding and place, zero-shot, pointing game. `random` is the untrained encoder; `supervised` is trained on all
+patients, the same per finding and place, zero-shot, also for a zone of a lung, pointing game. `random` is the untrained encoder; `supervised` is trained on all
 labels of the training images with the same budget, augmentation and grid.
 
 Figures are appended to benchmarks/results/phantom_objectives.jsonl as they come, and what stands there is not run again: the script can
@@ -251,7 +251,7 @@ class Bench:
             "# Objectives on the phantom",
             "",
             f"`python benchmarks/phantom_objectives.py PHANTOM --steps {self.options.steps} --image-size {self.options.image_size}`; "
-            f"{len(self.labels):,} images. Per cent, mean ± deviation over seeds; the learning rate of each from the same grid.",
+            f"{len(self.labels):,} images. Per cent, mean ± deviation over seeds (none: one seed); the learning rate of each from the same grid.",
             "",
             f"| objective | rate, of those tried | seeds | {' | '.join(title for _, title in FIGURES)} |",
             f"|---|---|---|{'---|' * len(FIGURES)}",
