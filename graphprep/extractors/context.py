@@ -216,8 +216,10 @@ def _words_of(token: dict[str, Any]) -> frozenset[str]:
 
 
 def _beyond_with(doc: Doc, cue: ConTextModifier, span: Span) -> bool:
-    """Whether what has resolved ended before the finding: "resolution of the edema with persistent effusions"."""
-    end = cue.modifier_span[1]
+    """Whether what has resolved is another thing: "resolution of the edema with effusions", "effusions with resolved edema"."""
+    start, end = cue.modifier_span
+    if start >= span.end:
+        return any(token.lower_ == "with" for token in doc[max(start - 2, span.end) : start])
     return end <= span.start and any(token.lower_ == "with" for token in doc[end : span.start])
 
 

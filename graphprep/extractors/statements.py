@@ -1253,7 +1253,7 @@ class _Reader:
     def _carry_over_list(self, now: _Clause, phrase: Phrase, heads: list[Word], placed: bool) -> None:
         """Carry places, sides and modifiers of a list to its next finding (`placed`: a place of its own follows)."""
         denied = self._denied(now.indices, now.indices[now.place])
-        if phrase.joined_by("negation", "without") and not self._denied(now.indices, now.indices[now.place - 1]):
+        if phrase.joined_by("negation", "without"):
             return  # "left effusion and no pneumothorax"
         if not phrase.joined_by("conjunction", "versus") and (denied or not self._and_ends_list(now.later)):
             return
