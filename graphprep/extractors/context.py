@@ -43,6 +43,8 @@ _MEANING_CUES = ("suggest", "concern", "suspicio", "worrisome", "indicat")
 _LISTING_CUES = re.compile("differential|possibilities|etiologies|consideration|includes")
 _THOUGHT = re.compile("suspected|suggested|questioned|raised|favou?red")
 _APPEARING = frozenset(("appears to be", "appear to be", "seems to be", "seem to be", "seems"))
+_JOINING = frozenset(("and", "with", ",", "or", "but"))
+_NOT_NOUNS = frozenset("since on in from at by as after following compared when than and or but with without".split())
 # How the rules write a question mark at the end of a sentence; one before a word says it of that word ("?pneumonia").
 _QUESTION = "(?)"
 _QUESTION_MARKS = ("?", "(?")
@@ -215,11 +217,13 @@ def _words_of(token: dict[str, Any]) -> frozenset[str]:
     return frozenset((lower,)) if isinstance(lower, str) else frozenset(lower or ())
 
 
-def _beyond_with(doc: Doc, cue: ConTextModifier, span: Span) -> bool:
+def _of_another(doc: Doc, cue: ConTextModifier, span: Span) -> bool:
     """Whether what has resolved is another thing: "resolution of the edema with effusions", "effusions with resolved edema"."""
     start, end = cue.modifier_span
     if start >= span.end:
-        return any(token.lower_ == "with" for token in doc[max(start - 2, span.end) : start])
+        before, after = doc[start - 1].lower_, doc[end].lower_ if end < len(doc) else "."
+        adjective = before in _JOINING and after.isalpha() and after not in _NOT_NOUNS  # "and resolved left effusion"
+        return adjective or any(token.lower_ == "with" for token in doc[max(start - 2, span.end) : start])
     return end <= span.start and any(token.lower_ == "with" for token in doc[end : span.start])
 
 
@@ -251,7 +255,7 @@ def _settle(doc: Doc, span: Span, cues: Sequence[ConTextModifier], breaks: Seque
 
     negated = [cue for cue in cues if cue.category == "NEGATED_EXISTENCE"]
     hedges = [cue for cue in cues if cue.category == "POSSIBLE_EXISTENCE" and not stops(cue)]
-    resolved = [cue for cue in cues if cue.category == "RESOLVED" and not _beyond_with(doc, cue, span)]
+    resolved = [cue for cue in cues if cue.category == "RESOLVED" and not _of_another(doc, cue, span)]
     # "suggesting resolved pneumonia": what is between the hedge and the finding counts
     if resolved and all(hedge.modifier_span[0] < resolved[-1].modifier_span[0] < span.start for hedge in hedges):
         return Context("absent", temporality)
