@@ -17,13 +17,13 @@ from graphprep.extractors.context import Context, ContextReader, rules_hash
 from graphprep.extractors.phrases import Joint, Phrase, PhraseCutter, Word
 from graphprep.extractors.statements import DEVICE_PARTS, Statements, read_statements, word_classes
 from graphprep.lexicon import Lexicon
+from graphprep.link import GONE
 from graphprep.records import Assertion, Document, Label, Mention, Relation, RelationType, Temporality
 from graphprep.vocabulary import Vocabulary
 from graphprep.words import TOKEN, stem
 
 # Distinct sentences that a process remembers; about 2 KB each.
 _CACHE_SIZE = 32_768
-_GONE = (("change", "resolved"), ("change", "removed"))
 _NO_END = re.compile(
     r"\bneither .* nor |\bno (evidence|sign|signs|indication) that |\b(failure|failed) of |\b(to|until|ensure|confirm|document|verify)( complete| full| radiographic)?$"
 )
@@ -138,7 +138,7 @@ class SentenceReader:
 
 def _is_no_end(word: Word, tokens: Sequence[str]) -> bool:
     """Whether "resolved" says that something has not, or should: "neither … has resolved", "follow to resolution"."""
-    if word.entry.modifier not in _GONE:
+    if word.entry.modifier not in GONE:
         return False
     return _NO_END.search(" ".join(tokens[: word.start]).lower()) is not None
 
